@@ -1,0 +1,1 @@
+"""The only input and output to the outside world: one module for each thing out there."""

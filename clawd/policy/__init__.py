@@ -1,0 +1,1 @@
+"""Pure decisions: no time, no files, no database."""

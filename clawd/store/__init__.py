@@ -1,0 +1,1 @@
+"""SQL only, one module for each family of tables."""

@@ -1,0 +1,1 @@
+"""pytest fixtures shared by every test: a Postgres, a home, repositories."""
