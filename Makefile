@@ -1,0 +1,40 @@
+# Everything a developer does here; `make` alone shows this list.
+PY := .venv/bin/python
+
+.PHONY: help setup run test check fix bench prove docs lock
+
+help:   ## this list
+	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup:  ## the private environment with the test tools
+	@./scripts/test --setup
+
+run:    ## clawd on the bundled sample project
+	@./scripts/run
+
+test:   ## the whole suite, under 8 minutes on two cores
+	@./scripts/test
+
+check: setup  ## style, types, floors, generated docs
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) scripts/docs --check
+
+fix: setup  ## what can be put right by itself
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench:  ## the figures, one after the other, on this machine
+	@./scripts/test --bench
+	@for each in claim latency idle; do $(PY) bench/$$each.py || exit 1; done
+
+prove: setup  ## the long proofs, under an hour; writes docs/proof.md
+	@if [ -x scripts/prove ]; then ./scripts/prove; else $(PY) -m pytest -m prove tests; fi
+
+docs: setup  ## writes the generated parts of the documentation
+	$(PY) scripts/docs
+
+lock:   ## new lock files from pyproject.toml (needs uv)
+	@./scripts/lock
