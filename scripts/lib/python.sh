@@ -5,13 +5,13 @@ PYTHON=  # the interpreter the environment is made with
 PIP=()   # how packages get in, when not through uv
 
 # A candidate counts only when it really runs: shims of version managers may point nowhere.
-runs() { # runs PYTHON [MODULE]   prints the version
+runs() { # runs PYTHON [MODULE]   prints the version and the real path
   "$1" -I -c '
 import importlib, sys
 if sys.version_info < tuple(int(part) for part in sys.argv[1].split(".")):
     sys.exit(1)
 importlib.import_module(sys.argv[2])
-print(sys.version.split()[0])' "$OLDEST" "${2:-sys}" 2>/dev/null </dev/null
+print(sys.version.split()[0], sys.executable)' "$OLDEST" "${2:-sys}" 2>/dev/null </dev/null
 }
 
 has_uv() { command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; }
@@ -55,7 +55,7 @@ choose_python() {
   fi
   [ -n "$PYTHON" ] || die "clawd needs Python $OLDEST or newer, and none was found." \
     "Install one ($(python_package)), or install uv, and run this again. CLAWD_PYTHON=/path/to/python names one."
-  STEP_FOUND="$(runs "$PYTHON") ($PYTHON)"
+  STEP_FOUND=$(runs "$PYTHON")
 }
 
 make_environment() {
@@ -64,9 +64,9 @@ make_environment() {
     return 0
   fi
   rm -rf "$VENV"
-  if has_uv && quietly uv venv --no-config --python "$PYTHON" "$VENV"; then
+  if has_uv && quietly uv venv --python "$PYTHON" "$VENV"; then
     STEP_FOUND="made with uv"
-  elif runs "$PYTHON" ensurepip >/dev/null && quietly "$PYTHON" -m venv "$VENV"; then
+  elif runs "$PYTHON" ensurepip >/dev/null && quietly "$PYTHON" -I -m venv "$VENV"; then
     STEP_FOUND="made with venv"
   else
     environment_without_ensurepip
@@ -84,12 +84,12 @@ environment_without_ensurepip() {
   package=$(venv_package)
   rm -rf "$VENV"
   if is_debian_root && { apt_install "$package" || apt_install python3-venv; } &&
-    quietly "$PYTHON" -m venv "$VENV"; then
+    quietly "$PYTHON" -I -m venv "$VENV"; then
     STEP_FOUND="made with venv"
     return 0
   fi
   rm -rf "$VENV"
-  if quietly "$PYTHON" -m venv --without-pip "$VENV" && borrow_pip; then
+  if quietly "$PYTHON" -I -m venv --without-pip "$VENV" && borrow_pip; then
     STEP_FOUND="made without ensurepip"
     return 0
   fi
@@ -103,8 +103,8 @@ environment_without_ensurepip() {
 borrow_pip() {
   local candidate wheel
   for candidate in "$PYTHON" $(type -ap python3 2>/dev/null); do
-    if "$candidate" -m pip --python "$VENV/bin/python" --version >>"$LOG" 2>&1; then
-      PIP=("$candidate" -m pip --python "$VENV/bin/python")
+    if "$candidate" -I -m pip --python "$VENV/bin/python" --version >>"$LOG" 2>&1; then
+      PIP=("$candidate" -I -m pip --python "$VENV/bin/python")
       return 0
     fi
   done
@@ -144,7 +144,7 @@ install_lock() { # install_lock FILE [--no-deps]
   if has_uv; then
     local cache=()
     if [ ${#home[@]} -gt 0 ]; then cache=(--no-cache); fi
-    quietly uv pip install --no-config ${cache[@]+"${cache[@]}"} --link-mode copy \
+    quietly uv pip install ${cache[@]+"${cache[@]}"} --link-mode copy \
       --python "$VENV/bin/python" --require-hashes --only-binary :all: "${@:2}" -r "$1" && return 0
     note "uv could not install the packages; trying pip."
     pip_ready || return 1
