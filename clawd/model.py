@@ -325,3 +325,6 @@ class Facts:
             "prompt_hash": self.prompt_hash,
             "evidence": list(self.evidence),
         }
+
+
+NO_FACTS = Facts()

@@ -1,0 +1,50 @@
+"""SQL of evidence: facts the daemon checked itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from clawd.model import Json
+from clawd.store.rows import Db
+
+
+def add(
+    db: Db,
+    *,
+    task: int | None,
+    run: int | None,
+    kind: str,
+    claim: str,
+    proven: bool,
+    digest: str = "",
+    check_spec: Json | None = None,
+    artifact_path: str = "",
+) -> int:
+    """A claim and whether the daemon's own check bore it out."""
+    row = db.execute(
+        """insert into evidence (task, run, kind, claim, check_spec, digest, state, artifact_path)
+           values (%s, %s, %s, %s, %s, %s, %s, %s) returning id""",
+        (
+            task,
+            run,
+            kind,
+            claim,
+            Jsonb(check_spec or {}),
+            digest,
+            "proven" if proven else "refuted",
+            artifact_path,
+        ),
+    ).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def of_task(db: Db, task: int) -> list[dict[str, Any]]:
+    """What was claimed and checked for a task, in order."""
+    return db.execute(
+        """select id, run, kind, claim, check_spec, digest, state, checked, artifact_path
+           from evidence where task = %s order by id""",
+        (task,),
+    ).fetchall()

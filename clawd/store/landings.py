@@ -1,0 +1,118 @@
+"""SQL of landings and of what tests said of a tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clawd.model import LandingRow
+from clawd.store.rows import Db, columns, many, one
+
+_COLUMNS = columns(LandingRow)
+
+
+@dataclass(frozen=True, slots=True)
+class TestVerdict:
+    """What the tests said of one tree with one command in one layer."""
+
+    __test__ = False
+
+    verdict: str
+    n: int
+    rc: int | None
+    wall_ms: int
+    log: str
+    output: str
+
+
+def intend(
+    db: Db,
+    *,
+    project: int,
+    task: int,
+    kind: str,
+    candidate: int | None,
+    old_main: str,
+    new_main: str,
+    tree: str,
+) -> LandingRow:
+    """The intent to move main, committed before main moves: the point of no return."""
+    found = one(
+        db,
+        LandingRow,
+        f"""insert into landing (project, task, kind, candidate, old_main, new_main, tree)
+            values (%s, %s, %s, %s, %s, %s, %s) returning {_COLUMNS}""",
+        (project, task, kind, candidate, old_main, new_main, tree),
+    )
+    assert found is not None
+    return found
+
+
+def settle(db: Db, landing: int, state: str) -> None:
+    """What became of an intent: landed or void."""
+    db.execute(
+        """update landing set state = %s,
+             landed_at = case when %s = 'landed' then clawd_now() end
+           where id = %s and state = 'intent'""",
+        (state, state, landing),
+    )
+
+
+def intents(db: Db, project: int) -> list[LandingRow]:
+    """Intents that are neither landed nor void: what a crash left open."""
+    return many(
+        db,
+        LandingRow,
+        f"""select {_COLUMNS} from landing where project = %s and state = 'intent' order by id""",
+        (project,),
+    )
+
+
+def of_task(db: Db, task: int) -> list[LandingRow]:
+    """Every landing of a task, reverts included."""
+    return many(
+        db, LandingRow, f"select {_COLUMNS} from landing where task = %s order by id", (task,)
+    )
+
+
+def count(db: Db, project: int) -> int:
+    """How many candidates have landed in a project."""
+    row = db.execute(
+        "select count(*) as n from landing where project = %s and state = 'landed'", (project,)
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def remember_tests(
+    db: Db, project: int, tree: str, cmd_digest: str, env_digest: str, seen: TestVerdict
+) -> int:
+    """Keeps what the tests said of a tree."""
+    row = db.execute(
+        """insert into test_verdict (project, tree, cmd_digest, env_digest, verdict, n, rc, wall_ms,
+             log, output) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning id""",
+        (
+            project,
+            tree,
+            cmd_digest,
+            env_digest,
+            seen.verdict,
+            seen.n,
+            seen.rc,
+            seen.wall_ms,
+            seen.log,
+            seen.output,
+        ),
+    ).fetchone()
+    assert row is not None
+    return int(row["id"])
+
+
+def tested(db: Db, project: int, tree: str, cmd_digest: str, env_digest: str) -> TestVerdict | None:
+    """The last verdict on this tree with this command in this layer."""
+    row = db.execute(
+        """select verdict, n, rc, wall_ms, log, output from test_verdict
+           where (project, tree, cmd_digest, env_digest) = (%s, %s, %s, %s)
+           order by id desc limit 1""",
+        (project, tree, cmd_digest, env_digest),
+    ).fetchone()
+    return None if row is None else TestVerdict(**row)
