@@ -202,6 +202,7 @@ create table goal (
   action     text not null default '',
   owner      text not null default 'clawd',
   done_by    text not null default '',
+  ticked     boolean not null default false,
   chain_head text not null default '',
   created_at timestamptz not null default clawd_now(),
   changed_at timestamptz not null default clawd_now(),
@@ -403,7 +404,7 @@ create table landing (
   id        bigint generated always as identity primary key,
   project   bigint not null references project,
   task      bigint not null references task,
-  kind      text not null default 'land' check (kind in ('land', 'revert')),
+  kind      text not null default 'land' check (kind in ('land', 'revert', 'tick')),
   candidate bigint references candidate,
   train     bigint not null default 0,
   old_main  text not null,
@@ -772,6 +773,7 @@ begin
     section = new.section, digest = new.digest, line = new.line, priority = new.priority,
     spec = new.spec, plan_tries = new.plan_tries, not_before = new.not_before,
     reason = new.reason, action = new.action, owner = new.owner, done_by = new.done_by,
+    ticked = new.ticked,
     changed_at = new.changed_at, chain_head = line.hash
   where id = p_goal returning * into new;
   insert into history (kind, subject, at, from_state, event, to_state, run, actor, reason, lineage)

@@ -112,6 +112,7 @@ class Goal:
     action: str
     owner: str
     done_by: str
+    ticked: bool
     changed_at: datetime
 
 
