@@ -1,0 +1,1 @@
+"""A reading list in one JSON file."""
