@@ -1,0 +1,1 @@
+"""Git: the hub, private clones, merges in memory and the operator's own repository."""
