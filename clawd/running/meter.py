@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import os
 from time import monotonic
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing typing costs the keeper 3 ms
+    from typing import Any
 
 CHUNK_BYTES = 256 * 1024
 LONGEST_LINE_BYTES = 1 << 20  # longer ones are text, their usage is not worth the memory
