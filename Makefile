@@ -15,12 +15,8 @@ run:    ## clawd on the bundled sample project
 test:   ## the whole suite, under 8 minutes on two cores
 	@./scripts/test
 
-check: setup  ## style, types, floors, generated docs
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy
-	.venv/bin/lint-imports
-	$(PY) scripts/docs --check
+check:  ## style, types, floors, generated docs
+	@./scripts/check
 
 fix: setup  ## what can be put right by itself
 	$(PY) -m ruff check --fix .

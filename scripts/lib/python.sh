@@ -48,14 +48,22 @@ choose_python() {
     apt_install python3 python3-venv && find_python || true
   fi
   if [ -z "$PYTHON" ] && has_uv; then
-    note "No Python $OLDEST or newer here; uv fetches one."
-    quietly uv python install 3.13 || true
-    PYTHON=$(uv python find ">=$OLDEST" 2>>"$LOG" || true)
-    [ -z "$PYTHON" ] || runs "$PYTHON" >/dev/null || PYTHON=
+    PYTHON=$(python_of_uv)
+    if [ -z "$PYTHON" ]; then
+      note "No Python $OLDEST or newer here; uv fetches one."
+      quietly uv python install 3.13 || true
+      PYTHON=$(python_of_uv)
+    fi
   fi
   [ -n "$PYTHON" ] || die "clawd needs Python $OLDEST or newer, and none was found." \
     "Install one ($(python_package)), or install uv, and run this again. CLAWD_PYTHON=/path/to/python names one."
   STEP_FOUND=$(runs "$PYTHON")
+}
+
+python_of_uv() {
+  local found
+  found=$(uv python find --no-python-downloads --no-project --system ">=$OLDEST" 2>>"$LOG") || return 0
+  if runs "$found" >/dev/null; then printf '%s\n' "$found"; fi
 }
 
 make_environment() {
@@ -139,18 +147,14 @@ count_pins() {
 }
 
 install_lock() { # install_lock FILE [--no-deps]
-  local home=()
-  if [ ! -w "${HOME:-/nonexistent}" ]; then home=(--no-cache-dir); fi
   if has_uv; then
-    local cache=()
-    if [ ${#home[@]} -gt 0 ]; then cache=(--no-cache); fi
-    quietly uv pip install ${cache[@]+"${cache[@]}"} --link-mode copy \
-      --python "$VENV/bin/python" --require-hashes --only-binary :all: "${@:2}" -r "$1" && return 0
+    quietly uv pip install --python "$VENV/bin/python" --require-hashes --only-binary :all: \
+      "${@:2}" -r "$1" && return 0
     note "uv could not install the packages; trying pip."
     pip_ready || return 1
   fi
   if [ ${#PIP[@]} -eq 0 ]; then PIP=("$VENV/bin/python" -I -m pip); fi
-  quietly "${PIP[@]}" install ${home[@]+"${home[@]}"} --require-hashes --only-binary :all: \
+  quietly "${PIP[@]}" install --require-hashes --only-binary :all: \
     --progress-bar off --no-warn-script-location "${@:2}" -r "$1"
 }
 

@@ -16,7 +16,11 @@ SYSTEM=$(uname -s)
 # Settings of the operator's shell that would send packages elsewhere than into our environment.
 unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIRE_VIRTUALENV \
   VIRTUAL_ENV UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON UV_CONSTRAINT
-export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 UV_LINK_MODE=copy
+if [ ! -w "${HOME:-/nonexistent}" ]; then # what is usually kept at home stays in the checkout
+  export PIP_CACHE_DIR="$SETUP/cache/pip" UV_CACHE_DIR="$SETUP/cache/uv"
+  export UV_PYTHON_INSTALL_DIR="$SETUP/python"
+fi
 
 # shellcheck source=say.sh
 . "$ROOT/scripts/lib/say.sh"
