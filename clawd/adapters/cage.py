@@ -22,7 +22,7 @@ GATEWAY_INSIDE = "/run/clawd"
 TOOLS_INSIDE = "/clawd"  # where callers bind the agent's binary and the files it needs
 
 GATE_GO_FD, GATE_READY_FD, STATUS_FD, SECRET_FD = 3, 4, 5, 6  # dash knows only 0 to 9
-_GATE = 'echo r >&4; read x <&3 || exit 97; exec 3<&- 4>&- 5>&-; exec "$@"'
+_GATE_SCRIPT = 'echo r >&4; read x <&3 || exit 97; exec 3<&- 4>&- 5>&-; exec "$@"'
 
 _DAEMON_PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -74,8 +74,8 @@ def available() -> bool:
 
 def wrap(spec: CageSpec, argv: Sequence[str], etc: Path) -> list[str]:
     """The command that runs `argv` in the cage; `etc` is a folder made by `write_etc`."""
-    if sys.platform == "darwin":
-        return ["/usr/bin/sandbox-exec", "-p", seatbelt(spec), *argv]
+    if not has_status():
+        return ["/usr/bin/sandbox-exec", "-p", seatbelt(spec), *gate(argv)]
     return [
         _program() or "bwrap",
         *["--json-status-fd", str(STATUS_FD)],
@@ -83,13 +83,18 @@ def wrap(spec: CageSpec, argv: Sequence[str], etc: Path) -> list[str]:
         *_system(spec),
         *_etc(spec, etc),
         *_private(spec),
-        *["--remount-ro", "/", "--", "/bin/sh", "-c", _GATE, "gate"],
-        *argv,
+        *["--remount-ro", "/", "--"],
+        *gate(argv),
     ]
 
 
-def has_gate() -> bool:
-    """Whether `wrap` put a start gate and a status descriptor into the command."""
+def gate(argv: Sequence[str]) -> list[str]:
+    """The command behind a start gate: it begins only when a living keeper says so."""
+    return ["/bin/sh", "-c", _GATE_SCRIPT, "gate", *argv]
+
+
+def has_status() -> bool:
+    """Whether the cage reports its own children, as bubblewrap does."""
     return sys.platform != "darwin"
 
 
@@ -163,9 +168,9 @@ def probe(network: Network = Network.NONE) -> Probe:
 
 def _try_true(spec: CageSpec, etc: Path) -> Probe:
     command = wrap(spec, ["true"], etc)
-    if has_gate():  # the gate and the status pipe need a keeper; a probe has none
-        gate = command.index("--")
-        command = [command[0], *command[3:gate], "--", "true"]
+    command = [*command[: -len(gate(["true"]))], "true"]  # no keeper here to open the gate
+    if has_status():
+        command = [command[0], *command[3:]]
     try:
         done = subprocess.run(
             command,

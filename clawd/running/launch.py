@@ -164,18 +164,19 @@ def tail(path: Path, limit_bytes: int) -> str:
 def _spec(launch: Launch) -> dict[str, Any]:
     """The keeper's request, with the command already wrapped."""
     argv, env, cwd = list(launch.argv), dict(launch.env), launch.cwd
-    gated = launch.cage is not None and cage.has_gate()
+    status = launch.cage is not None and cage.has_status()
     if launch.cage is not None:
         env = cage.environment(launch.cage, env)
         argv = cage.wrap(launch.cage, argv, cage.write_etc(launch.folder / "etc"))
-        cwd = launch.folder if gated else launch.cage.workspace
+        cwd = launch.folder if status else launch.cage.workspace
     else:
+        argv = cage.gate(argv)
         env = {"PATH": cage.search_path(), "LANG": "C.UTF-8", **env}
     return {
         "marker": launch.marker,
         "argv": argv,
-        "gate": gated,
-        "cage_status": gated,
+        "gate": True,
+        "cage_status": status,
         "env": env,
         "cwd": str(cwd or launch.folder),
         "stdin": str(launch.folder / "prompt.md"),

@@ -87,8 +87,8 @@ class Meter:
         ident = message.get("id")
         if not isinstance(ident, str) or message.get("model") == "<synthetic>":
             return
+        before = self.price(self.messages[ident]) if ident in self.messages else 0
         spent = self.messages.setdefault(ident, {"model": "", "chars": 0, "final": False})
-        before = self.price(spent)
         if isinstance(message.get("model"), str):
             spent["model"] = message["model"]
         spent["final"] = spent["final"] or final
