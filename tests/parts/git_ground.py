@@ -78,7 +78,7 @@ class Ground:
         )
 
     def fsck(self) -> str:
-        return git(self.hub.path, "fsck", "--full", "--strict")
+        return git(self.hub.path, "fsck", "--full", "--strict", "--no-dangling")
 
 
 def make_ground(folder: Path, files: dict[str, str] | None = None) -> Ground:

@@ -67,6 +67,10 @@ DISPOSABLE = ("core.fsync=none",)  # for trees that are made again rather than r
 class GitError(ClawdError):
     """Git failed or did not answer in time; the message ends with git's own last line."""
 
+    def __init__(self, message: str, remedy: str = "", stderr: str = "") -> None:
+        super().__init__(message, remedy)
+        self.stderr = stderr
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -143,7 +147,7 @@ def run(
     env = _environment(env_extra or {}, index=index, network=network, foreign_owner=foreign_owner)
     output = _call(command, env, cwd or _neutral_folder(), stdin, timeout_s, limit_bytes, cut)
     if output.rc not in ok and not output.cut:
-        raise GitError(f"git {argv[0]} failed (exit {output.rc}): {output.last_complaint}")
+        raise _failure(argv[0], output)
     return output
 
 
@@ -159,8 +163,13 @@ def run_as_operator(
     command = [git_binary(), *argv]
     output = _call(command, env, cwd, None, timeout_s, 50 * MEGABYTE, False)
     if output.rc not in ok:
-        raise GitError(f"git {argv[0]} failed (exit {output.rc}): {output.last_complaint}")
+        raise _failure(argv[0], output)
     return output
+
+
+def _failure(name: str, output: Output) -> GitError:
+    said = f"git {name} failed (exit {output.rc}): {output.last_complaint}"
+    return GitError(said, stderr=output.err)
 
 
 @functools.cache

@@ -55,9 +55,15 @@ def fetch_head(hub: Bare, workspace: Path, name: str, known: list[str], caps: Ca
                 config=["transfer.fsckObjects=true"],
             )
     except GitError as error:
-        reason = Refusal.GITMODULES if "gitmodules" in str(error) else Refusal.BROKEN_OBJECTS
-        raise CandidateRefused(reason, f"its commits cannot be read: {error.message}") from error
+        raise _unreadable(error) from error
     return head
+
+
+def _unreadable(error: GitError) -> CandidateRefused:
+    lines = [line for line in error.stderr.splitlines() if line.startswith("error:")]
+    said = lines[0][:500] if lines else error.message
+    reason = Refusal.GITMODULES if "gitmodules" in error.stderr else Refusal.BROKEN_OBJECTS
+    return CandidateRefused(reason, f"its commits cannot be read: {said}")
 
 
 def read_head(git: Path) -> str | None:

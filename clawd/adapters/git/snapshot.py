@@ -79,6 +79,8 @@ def _acceptable(workspace: Path, paths: list[str], caps: Caps, lenient: bool) ->
 def _take_size(workspace: Path, path: str, caps: Caps) -> int:
     if path.endswith("/"):
         raise CandidateRefused(Refusal.GITLINK, f"{path!r} is a nested repository.", path)
+    if path.casefold().rsplit("/", 1)[-1] == ".gitmodules":  # before it becomes an object here
+        raise CandidateRefused(Refusal.GITMODULES, f"{path!r} was changed.", path)
     full = os.path.join(os.fsencode(workspace), path.encode("utf-8", "surrogateescape"))
     try:
         info = os.lstat(full)
