@@ -32,6 +32,7 @@ class Reason(StrEnum):
     CLI_MISSING = "cli_missing"
     CLI_OUTDATED = "cli_outdated"
     CLI_USAGE = "cli_usage"
+    SESSION_GONE = "session_gone"
     # the door to the model
     ENVELOPE_EMPTY = "envelope_empty"
     RATE_LIMITED = "rate_limited"
@@ -45,6 +46,7 @@ class Reason(StrEnum):
     REFUSED_BY_MODEL = "refused_by_model"
     CONTEXT_TOO_LONG = "context_too_long"
     OUTPUT_TOO_LONG = "output_too_long"
+    BAD_REQUEST = "bad_request"
     # the work
     BAD_OUTPUT = "bad_output"
     NO_CANDIDATE = "no_candidate"
@@ -119,6 +121,7 @@ REASONS: Mapping[Reason, ReasonInfo] = {
     Reason.CLI_USAGE: ReasonInfo(
         _O, True, False, "This Claude Code refuses clawd's options: run `clawd doctor`."
     ),
+    Reason.SESSION_GONE: ReasonInfo(_C, True, False, "The next run starts a fresh session."),
     Reason.ENVELOPE_EMPTY: ReasonInfo(
         _O, True, False, "Raise the budget in clawd.yaml, or wait for the next day."
     ),
@@ -135,6 +138,7 @@ REASONS: Mapping[Reason, ReasonInfo] = {
     Reason.REFUSED_BY_MODEL: ReasonInfo(_A, True, True, _EDIT),
     Reason.CONTEXT_TOO_LONG: ReasonInfo(_A, True, True, "The next run starts a fresh session."),
     Reason.OUTPUT_TOO_LONG: ReasonInfo(_A, True, True, _NEXT_RUN),
+    Reason.BAD_REQUEST: ReasonInfo(_A, True, True, "The next run starts a fresh session."),
     Reason.BAD_OUTPUT: ReasonInfo(_A, True, True, _NEXT_RUN),
     Reason.NO_CANDIDATE: ReasonInfo(_A, True, True, _NEXT_RUN),
     Reason.CANDIDATE_REFUSED: ReasonInfo(_A, True, True, _NEXT_RUN),

@@ -119,10 +119,31 @@ def is_known(model: str) -> bool:
     return _rows(model) is not None
 
 
+def plain_name(model: str) -> str:
+    """The model's name in the table's spelling, without date, window size or alias."""
+    asked = _SUFFIX.sub("", model.strip().lower())
+    return ALIASES.get(asked, asked)
+
+
+def keeper_prices(day: date = _NEWEST) -> dict[str, dict[str, int]]:
+    """The table as the keeper's meter takes it; the dearer tier, for it knows no prompt size."""
+    dearest = Usage(input=_MILLION)
+    return {
+        name: {
+            "in": price.input,
+            "out": price.output,
+            "write_5m": price.write_5m,
+            "write_1h": price.write_1h,
+            "read": price.read,
+        }
+        for name, rows in PRICES.items()
+        for price in [_at(rows, dearest, day)]
+    }
+
+
 def _rows(model: str) -> tuple[Price, ...] | None:
     """Prices of the model; a date may follow its name, a further version makes it another one."""
-    asked = _SUFFIX.sub("", model.strip().lower())
-    return PRICES.get(ALIASES.get(asked, asked))
+    return PRICES.get(plain_name(model))
 
 
 def _at(rows: tuple[Price, ...], usage: Usage, day: date) -> Price:
