@@ -70,9 +70,7 @@ class Ground:
         path = self.folder / f"workspace {self.runs}"
         return self.hub.clone_to(path, commit or self.base, identity=ADA)
 
-    def take(
-        self, workspace: Path, base: str | None = None, start: str | None = None
-    ) -> Candidate:
+    def take(self, workspace: Path, base: str | None = None, start: str | None = None) -> Candidate:
         return self.hub.import_candidate(
             workspace, self.runs, base or self.base, ADA, TRAILERS, start=start, when=WHEN
         )

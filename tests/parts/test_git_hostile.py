@@ -12,10 +12,32 @@ from clawd.adapters.git import merge, tree
 from clawd.adapters.git.refusal import CandidateRefused
 from tests.parts.git_ground import Ground, commit, git, make_ground, write
 
-HOOKS = """applypatch-msg pre-applypatch post-applypatch pre-commit prepare-commit-msg commit-msg
-post-commit pre-merge-commit post-merge pre-rebase post-checkout post-rewrite pre-push pre-receive
-update post-receive post-update reference-transaction push-to-checkout pre-auto-gc
-post-index-change fsmonitor-watchman sendemail-validate proc-receive""".split()
+HOOKS = [
+    "applypatch-msg",
+    "pre-applypatch",
+    "post-applypatch",
+    "pre-commit",
+    "prepare-commit-msg",
+    "commit-msg",
+    "post-commit",
+    "pre-merge-commit",
+    "post-merge",
+    "pre-rebase",
+    "post-checkout",
+    "post-rewrite",
+    "pre-push",
+    "pre-receive",
+    "update",
+    "post-receive",
+    "post-update",
+    "reference-transaction",
+    "push-to-checkout",
+    "pre-auto-gc",
+    "post-index-change",
+    "fsmonitor-watchman",
+    "sendemail-validate",
+    "proc-receive",
+]
 
 
 class Trap:
@@ -31,7 +53,9 @@ class Trap:
 
     def config(self, *lines: str, name: str = "config") -> None:
         with (self.git / name).open("a") as file:
-            file.write("\n".join(line.replace("TRAP", f"'{self.command}'") for line in lines) + "\n")
+            file.write(
+                "\n".join(line.replace("TRAP", f"'{self.command}'") for line in lines) + "\n"
+            )
 
 
 def plant_hooks(trap: Trap) -> None:
@@ -186,7 +210,14 @@ def secret_repository(folder: Path) -> tuple[Path, str]:
 def test_objects_of_other_repositories_cannot_be_pulled_in(tmp_path: Path) -> None:
     ground = make_ground(tmp_path)
     secret, stolen = secret_repository(tmp_path)
-    for way in ("alternates", "http-alternates", "objects link", "commondir", "git file", "git link"):
+    for way in (
+        "alternates",
+        "http-alternates",
+        "objects link",
+        "commondir",
+        "git file",
+        "git link",
+    ):
         trap_git = (workspace := ground.workspace()) / ".git"
         if way.endswith("alternates"):
             (trap_git / "objects/info").mkdir(exist_ok=True)

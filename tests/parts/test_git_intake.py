@@ -77,7 +77,7 @@ def test_commits_keep_their_messages_and_get_the_agents_name_and_trailers(ground
 def test_uncommitted_work_comes_along_and_ignored_files_do_not(ground: Ground) -> None:
     workspace = ground.workspace()
     commit(workspace, {"x.py": "x = 1\n"}, "Step")
-    odd = "- ünï \"q\"\n'.py"
+    odd = '- ünï "q"\n\'.py'
     write(workspace, {"a.py": "changed\n", odd: "odd\n", "debug.log": "noise", "new/deep/f": "f"})
     write(workspace, {".clawd/outbox.json": "{}", "__pycache__/x.cpython-311.pyc": "x"})
     (workspace / "docs/b.md").unlink()
@@ -97,7 +97,11 @@ def test_a_file_that_became_a_folder_and_a_folder_that_became_a_file(ground: Gro
     (workspace / "a.py").unlink()
     shutil.rmtree(workspace / "docs")
     write(workspace, {"a.py/inner": "1", "docs": "2"})
-    assert sorted(ground.hub.files(ground.take(workspace).oid)) == [".gitignore", "a.py/inner", "docs"]
+    assert sorted(ground.hub.files(ground.take(workspace).oid)) == [
+        ".gitignore",
+        "a.py/inner",
+        "docs",
+    ]
 
 
 def test_nothing_done_is_no_change(ground: Ground) -> None:

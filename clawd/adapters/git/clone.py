@@ -45,6 +45,7 @@ def make_clone(
 ) -> Path:
     """Clone the hub to `path` without sharing one inode, with `branch` at `commit` checked out."""
     copy_objects(hub, path)
+    bring(hub, path, commit)
     settle_git_dir(path, commit, branch, identity)
     check_out(path, commit)
     return path
@@ -69,6 +70,14 @@ def copy_objects(hub: Bare, path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
             if left == 1:
                 raise
+
+
+def bring(hub: Bare, path: Path, commit: str) -> None:
+    """Fetch the commit when the copy does not hold it: an older clone, or a shallow hub."""
+    git = Path(path) / ".git"
+    if run(["cat-file", "-e", f"{oid(commit)}^{{tree}}"], git_dir=git, ok=(0, 1, 128)).rc:
+        argv = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow"]
+        run([*argv, str(hub.path), commit], git_dir=git, config=DISPOSABLE, timeout_s=100)
 
 
 def settle_git_dir(path: Path, commit: str, branch: str, identity: Identity | None) -> None:

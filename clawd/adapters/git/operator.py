@@ -155,20 +155,22 @@ def follow(path: Path, hub: Bare, branch: str, commit: str, *, ff: bool = True) 
         return FollowResult(False, "clawd was told to leave the branch alone.")
     if found.head == commit and found.branch == branch:
         return FollowResult(True, "")
-    if found.bare or found.branch != branch:
-        here = "a bare repository" if found.bare else f"{found.branch or 'no branch'} checked out"
-        return FollowResult(False, f"The repository has {here}, not {branch}.")
-    if found.dirty:
-        return FollowResult(False, "The checkout has uncommitted changes.")
+    obstacle = _obstacle(found, branch)
+    if obstacle:
+        return FollowResult(False, obstacle)
     try:
-        output = run_as_operator(
-            ["merge", "--ff-only", "--quiet", commit], found.path, ok=(0, 1, 128)
-        )
+        run_as_operator(["merge", "--ff-only", "--quiet", commit], found.path)
     except GitError as error:
         return FollowResult(False, error.message)
-    if output.rc != 0:
-        return FollowResult(False, f"git merge --ff-only said: {output.last_complaint}")
     return FollowResult(True, "")
+
+
+def _obstacle(found: OperatorRepo, branch: str) -> str:
+    if found.bare:
+        return "The repository is bare."
+    if found.branch != branch:
+        return f"The repository has {found.branch or 'no branch'} checked out, not {branch}."
+    return "The checkout has uncommitted changes." if found.dirty else ""
 
 
 def take_command(path: Path, branch: str, checked_out: str | None) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from clawd.adapters.git import tree
 from clawd.adapters.git.bare import Bare
-from clawd.adapters.git.clone import check_out, make_clone, settle_git_dir
-from clawd.adapters.git.command import DISPOSABLE, GitError, oid, run
+from clawd.adapters.git.clone import bring, check_out, make_clone, settle_git_dir
+from clawd.adapters.git.command import GitError
 from clawd.adapters.git.message import Identity
 
 
@@ -60,9 +60,6 @@ class WarmPool:
 
     def _turn(self, dest: Path, commit: str, branch: str, identity: Identity | None) -> None:
         """Bring the objects that came since the slot was made and lay the commit's files."""
-        git = dest / ".git"
-        if run(["cat-file", "-e", f"{oid(commit)}^{{tree}}"], git_dir=git, ok=(0, 1, 128)).rc:
-            argv = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]
-            run([*argv, str(self.hub.path), commit], git_dir=git, config=DISPOSABLE, timeout_s=100)
+        bring(self.hub, dest, commit)
         settle_git_dir(dest, commit, branch, identity)
         check_out(dest, commit)
