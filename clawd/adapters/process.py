@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKER_VARIABLE = "CLAWD_RUN"
+QUIET_SCANS = 3  # one is no proof: a process may fork and leave while the list is being read
 _PROC = Path("/proc")
 _ON_LINUX = Path("/proc/self/stat").exists()
 
@@ -53,12 +54,13 @@ def kill_marked(marker: str, deadline_s: float = 5.0) -> int:
     if not marker:
         raise ValueError("an empty marker would match nothing or everything")
     killed: set[int] = set()
-    pause = threading.Event()
-    for _ in range(max(1, int(deadline_s / 0.02))):
+    pause, quiet = threading.Event(), 0
+    for _ in range(max(QUIET_SCANS, int(deadline_s / 0.02))):
         left = [pid for pid, found in find_marked(marker).items() if found == marker]
-        if not left:
-            break
         killed.update(pid for pid in left if _kill_if_marked(pid, marker))
+        quiet = 0 if left else quiet + 1
+        if quiet == QUIET_SCANS:
+            break
         pause.wait(0.02)
     return len(killed)
 

@@ -30,6 +30,7 @@ from clawd.running.remains import adopt_orphans, read_text, start_time, sweep  #
 
 POLL_S = 0.5
 FIRST_LINE_POLL_S = 0.05
+FIRST_LINE_WITHIN_S = 10.0  # a command that says nothing for so long is not watched so closely
 CAGE_START_S = 20.0
 RESULT_ROOM_BYTES = 4096  # reserved at the start, so that a full disk cannot eat the result
 
@@ -85,7 +86,7 @@ class Keeper:
         self.finish()
 
     def listen(self) -> None:
-        early = self.size == 0 and monotonic() - self.began < 60
+        early = self.size == 0 and monotonic() - self.began < FIRST_LINE_WITHIN_S
         wait_s = FIRST_LINE_POLL_S if early else POLL_S
         if self.why:
             wait_s = min(wait_s, max(self.kill_at - monotonic(), 0.02))

@@ -281,3 +281,13 @@ def test_the_seatbelt_profile_denies_first_and_opens_only_what_is_named(spec: Ca
     assert '(remote unix-socket (subpath "/gw"))' in cage.seatbelt(gateway)
     review = cage.seatbelt(replace(spec, workspace_read_only=True))
     assert f'(deny file-write* (subpath "{spec.workspace}"))' in review
+
+
+def test_on_a_mac_the_profile_wraps_the_gated_command_in_place(
+    spec: CageSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    command = cage.wrap(spec, ["claude", "-p"], tmp_path)
+    assert command[:3] == ["/usr/bin/sandbox-exec", "-p", cage.seatbelt(spec)]
+    assert command[3:] == cage.gate(["claude", "-p"])
+    assert cage.environment(spec, {})["HOME"] == str(spec.home), "seatbelt cannot move paths"

@@ -15,8 +15,12 @@ import pytest
 from clawd.adapters import process
 
 
-@pytest.fixture
-def marker() -> Iterator[str]:
+@pytest.fixture(params=["proc", "psutil"])
+def marker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "psutil":
+        monkeypatch.setattr(process, "_ON_LINUX", False)
+    elif sys.platform != "linux":
+        pytest.skip("no /proc here")
     name = f"test-{uuid.uuid4().hex}"
     yield name
     process.kill_marked(name)
