@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from clawd.model import Facts, Goal
+from psycopg.types.json import Jsonb
+
+from clawd.model import Facts, Goal, Json
 from clawd.store import moves
 from clawd.store.rows import Db, columns, many, one
 
@@ -71,6 +73,7 @@ def plannable(db: Db, limit: int = 20) -> list[Goal]:
         Goal,
         f"""select {columns(Goal, "g")} from goal g join project p on p.id = g.project
             where p.state = 'active' and g.state in ('seen', 'planning')
+              and (g.spec <> '{{}}' or g.state = 'planning')
               and (g.not_before is null or g.not_before <= clawd_now())
               and not exists (select from run r where r.goal = g.id and r.task is null
                 and r.state in ('created', 'context_loaded', 'executing'))
@@ -94,3 +97,38 @@ def finished(db: Db) -> list[Goal]:
 def put_off(db: Db, goal: int, until: datetime, reason: str) -> None:
     """No planner before `until`: the wait is a fact of the row, not a state."""
     db.execute("update goal set not_before = %s, reason = %s where id = %s", (until, reason, goal))
+
+
+def mark_ticked(db: Db, goal: int, ticked: bool) -> None:
+    """How the goal's box stands in the file, so that a tick of ours is not taken for theirs."""
+    db.execute("update goal set ticked = %s where id = %s", (ticked, goal))
+
+
+def rename(db: Db, goal: int, ident: str) -> None:
+    """The operator gave the goal an id of their own; it stays the same goal."""
+    db.execute("update goal set ident = %s where id = %s", (ident, goal))
+
+
+def reword(db: Db, goal: int, *, title: str, body: str, digest: str) -> None:
+    """The goal's text as the file has it now."""
+    db.execute(
+        "update goal set title = %s, body = %s, digest = %s, spec = '{}' where id = %s",
+        (title, body, digest, goal),
+    )
+
+
+def specify(db: Db, goal: int, spec: Json) -> None:
+    """What the PM made of the goal."""
+    db.execute("update goal set spec = %s where id = %s", (Jsonb(spec), goal))
+
+
+def unspecified(db: Db, project: int, limit: int = 20) -> list[Goal]:
+    """Goals the PM has not specified yet, in the roadmap's order."""
+    return many(
+        db,
+        Goal,
+        f"""select {_COLUMNS} from goal where project = %s and state = 'seen' and spec = '{{}}'
+              and (not_before is null or not_before <= clawd_now())
+            order by priority, id limit %s""",
+        (project, limit),
+    )

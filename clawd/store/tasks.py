@@ -90,6 +90,28 @@ def ready(db: Db, limit: int = 20) -> list[Task]:
     )
 
 
+def unchecked(db: Db, limit: int = 20) -> list[Task]:
+    """Tasks in review whose candidate the daemon has not checked yet."""
+    return _reviewed(db, "due", limit)
+
+
+def reviewable(db: Db, limit: int = 20) -> list[Task]:
+    """Tasks in review whose candidate passed the check and that no reviewer holds."""
+    return _reviewed(db, "green", limit)
+
+
+def _reviewed(db: Db, check_state: str, limit: int) -> list[Task]:
+    return many(
+        db,
+        Task,
+        f"""select {columns(Task, "t")} from task t join candidate c on c.id = t.candidate
+            where t.state = 'review' and t.leased_by_run is null and c.check_state = %s
+              and (t.not_before is null or t.not_before <= clawd_now())
+            order by t.priority, t.id limit %s""",
+        (check_state, limit),
+    )
+
+
 def in_state(db: Db, *states: str, limit: int = 500) -> list[Task]:
     """Tasks in any of these states, most urgent first."""
     return many(
@@ -207,3 +229,32 @@ def _depend(db: Db, task: int, needs: Sequence[int]) -> None:
              where task = %(task)s and not met) where id = %(task)s""",
         {"task": task},
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a task came to where it is: the move, its reason and what it rested on."""
+
+    event: str
+    reason: str
+    why: str
+    run: int | None
+    inputs: dict[str, Any]
+
+
+def arrival(db: Db, task: int, state: str = "backlog") -> Arrival | None:
+    """The last move that brought a task into `state`."""
+    return one(
+        db,
+        Arrival,
+        """select h.event, h.reason, l.why, h.run, l.inputs from history h
+           join lineage l on l.id = h.lineage
+           where h.kind = 'task' and h.subject = %s and h.to_state = %s
+           order by h.id desc limit 1""",
+        (task, state),
+    )
+
+
+def under_way(db: Db) -> list[Task]:
+    """Tasks whose work is running or has not landed yet: the files they touch are taken."""
+    return in_state(db, "claimed", "running", "review", "merging")
