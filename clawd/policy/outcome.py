@@ -194,8 +194,11 @@ def _without_result(facts: StreamFacts, ending: Ending) -> tuple[Reason, str]:
 
 
 def _error(facts: StreamFacts, line: ResultLine) -> Reason:
-    """The reason behind an error line: by its fields, never by its text."""
+    """The reason behind an error line: by its fields; one text is needed for a lost session."""
     if line.subtype != "success":
+        gone = any("No conversation found" in error for error in line.errors)
+        if gone and not facts.delivered:
+            return Reason.SESSION_GONE
         return _SUBTYPES.get(line.subtype, Reason.CRASHED)
     ours = _gateways_word(line)
     if ours is not None:

@@ -169,6 +169,14 @@ def test_an_end_without_a_single_line(rc: int, stderr: str, reason: Reason, kind
     assert (judged.reason, judged.kind) == (reason, kind)
 
 
+def test_a_session_that_is_gone_is_told_by_a_result_without_an_init_line() -> None:
+    told = line("error_during_execution", is_error=True, errors=("No conversation found with",))
+    judged = judge(StreamFacts(lines=1, result=told), Ending(1, "exit"), now=NOW)
+    assert (judged.reason, judged.kind) == (Reason.SESSION_GONE, Kind.YIELD)
+    assert judged.fresh_session
+    assert ended(told).reason is Reason.CRASHED  # an agent that prints the words is not believed
+
+
 def test_a_crash_in_mid_run_is_a_crash_whatever_the_exit_code() -> None:
     for rc in (0, 1, 2, 127, 129, 137, 143):
         assert ended(None, rc).reason is Reason.CRASHED
