@@ -1,8 +1,7 @@
 """Every key of clawd.yaml with its default, its unit and what it does."""
 
-from __future__ import annotations
-
 # ruff: noqa: RUF009 - setting() is dataclasses.field() with its documentation
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass

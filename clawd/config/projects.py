@@ -15,6 +15,9 @@ from clawd.config.strict import ConfigBroken, compose, read_yaml
 
 def with_project(text: str, slug: str, settings: ProjectSettings) -> str:
     """The text with the project added; comments and every other line stay as they are."""
+    before = _projects(text)
+    if slug in before:
+        raise ConfigBroken(f"clawd.yaml already has a project {slug!r}.")
     end = "\r\n" if "\r\n" in text else "\n"
     section = _projects_node(text)
     lines = text.split(end)
@@ -29,7 +32,12 @@ def with_project(text: str, slug: str, settings: ProjectSettings) -> str:
             lines[at] = re.sub(r"\{\s*\}", "", lines[at], count=1).rstrip()
         indent = _indent_of(value)
         new = end.join([*lines[: at + 1], *_block(slug, settings, indent), *lines[at + 1 :]])
-    _prove_added(text, new, slug, settings)
+    # An edit by lines is only right when the result reads as the old file plus the project.
+    if not _reads_as(new, {**before, slug: settings}):
+        raise ConfigBroken(
+            "clawd cannot add the project to clawd.yaml by itself.",
+            f"Write `projects:` on a line of its own and {slug!r} below it.",
+        )
     return new
 
 
@@ -67,16 +75,11 @@ def _block(slug: str, settings: ProjectSettings, indent: str) -> Iterator[str]:
             yield f"{indent}  {key.name}: {plain(str(value))}"
 
 
-def _prove_added(old: str, new: str, slug: str, settings: ProjectSettings) -> None:
-    """An edit by lines is only right when the result reads as the old file plus the project."""
-    before, after = _projects(old), _projects(new)
-    if slug in before:
-        raise ConfigBroken(f"clawd.yaml already has a project {slug!r}.")
-    if after != {**before, slug: settings}:
-        raise ConfigBroken(
-            "clawd cannot add the project to clawd.yaml by itself.",
-            f"Write `projects:` on a line of its own and {slug!r} below it.",
-        )
+def _reads_as(text: str, wanted: dict[str, ProjectSettings]) -> bool:
+    try:
+        return _projects(text) == wanted
+    except ConfigBroken:
+        return False
 
 
 def _projects(text: str) -> dict[str, ProjectSettings]:

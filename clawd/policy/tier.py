@@ -1,8 +1,7 @@
 """The four tiers: what one run of an agent may use and touch, and how an agent rises."""
 
-from __future__ import annotations
-
 # ruff: noqa: RUF009 - setting() is dataclasses.field() with its documentation
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
