@@ -196,10 +196,7 @@ def _without_result(facts: StreamFacts, ending: Ending) -> tuple[Reason, str]:
 def _error(facts: StreamFacts, line: ResultLine) -> Reason:
     """The reason behind an error line: by its fields; one text is needed for a lost session."""
     if line.subtype != "success":
-        gone = any("No conversation found" in error for error in line.errors)
-        if gone and not facts.delivered:
-            return Reason.SESSION_GONE
-        return _SUBTYPES.get(line.subtype, Reason.CRASHED)
+        return _by_subtype(facts, line)
     ours = _gateways_word(line)
     if ours is not None:
         return ours
@@ -210,6 +207,13 @@ def _error(facts: StreamFacts, line: ResultLine) -> Reason:
     if facts.error_kind == "authentication_failed" and line.api_error_status is None:
         return Reason.NOT_LOGGED_IN
     return _ERROR_KINDS.get(facts.error_kind) or _by_status(facts, line.api_error_status)
+
+
+def _by_subtype(facts: StreamFacts, line: ResultLine) -> Reason:
+    gone = any("No conversation found" in error for error in line.errors)
+    if gone and not facts.delivered:
+        return Reason.SESSION_GONE
+    return _SUBTYPES.get(line.subtype, Reason.CRASHED)
 
 
 def _gateways_word(line: ResultLine) -> Reason | None:
