@@ -24,7 +24,8 @@ fix: setup  ## what can be put right by itself
 
 bench:  ## the figures, one after the other, on this machine
 	@./scripts/test --bench
-	@for each in claim latency idle; do $(PY) bench/$$each.py || exit 1; done
+	@for each in claim latency idle; do \
+	  if [ -x bench/$$each ]; then ./bench/$$each; else $(PY) bench/$$each.py; fi || exit 1; done
 
 prove: setup  ## the long proofs, under an hour; writes docs/proof.md
 	@if [ -x scripts/prove ]; then ./scripts/prove; else $(PY) -m pytest -m prove tests; fi
