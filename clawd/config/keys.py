@@ -11,7 +11,7 @@ from types import MappingProxyType
 from clawd.errors import UsageError
 from clawd.model import Landing, Role
 from clawd.policy.setting import setting
-from clawd.policy.tier import DEFAULT_TIERS, Tier, TierLimits
+from clawd.policy.tier import DEFAULT_TIERS, Tier, TierName
 
 EFFORTS = ("", "low", "medium", "high", "xhigh", "max")
 BYTES_IN_MB = 1_000_000
@@ -29,6 +29,7 @@ class Login(StrEnum):
 
     TOKEN = "token"  # noqa: S105 - the name of a way to log in
     INHERIT = "inherit"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class RoleSettings:
     )
     model: str = setting("sonnet", "Model alias or full name; empty is the CLI's own choice.")
     effort: str = setting("", "How hard the model thinks; empty is its default.", choices=EFFORTS)
-    tier: Tier = setting(Tier.INTERN, "The tier an agent starts at in a project.")
+    tier: TierName = setting(TierName.INTERN, "The tier an agent starts at in a project.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class TeamSettings:
 
     pm: RoleSettings = setting(RoleSettings, "Turns roadmap items into goals with a spec.")
     planner: RoleSettings = setting(
-        lambda: RoleSettings(model="opus", tier=Tier.JUNIOR), "Cuts goals into tasks."
+        lambda: RoleSettings(model="opus", tier=TierName.JUNIOR), "Cuts goals into tasks."
     )
     dev: RoleSettings = setting(lambda: RoleSettings(count=3), "Does the tasks.")
     qa: RoleSettings = setting(lambda: RoleSettings(count=2), "Reviews every candidate.")
@@ -188,6 +189,9 @@ class ProjectSettings:
     setup_key: tuple[str, ...] = setting(
         (), "Files whose change makes the set-up run again, such as lock files."
     )
+    setup_paths: tuple[str, ...] = setting(
+        (), "Folders the set-up makes, such as `.venv`; agents and tests see them read-only."
+    )
     landing: Landing | None = setting(None, "As `landing` above, for this project alone.")
     weight: int = setting(1, "Its share of the agents beside other projects.", least=1, most=100)
     scopes: tuple[str, ...] = setting((), "Globs tasks may change; empty is the whole repository.")
@@ -205,7 +209,7 @@ def _no_projects() -> Mapping[str, ProjectSettings]:
     return MappingProxyType({})
 
 
-def _all_tiers() -> Mapping[Tier, TierLimits]:
+def _all_tiers() -> Mapping[TierName, Tier]:
     return DEFAULT_TIERS
 
 
@@ -214,14 +218,16 @@ class Config:
     """The whole configuration; frozen, read once at start."""
 
     agents: TeamSettings = setting(TeamSettings, "Who works, role by role.")
-    tiers: Mapping[Tier, TierLimits] = setting(_all_tiers, "What a run may use at each tier.")
+    tiers: Mapping[TierName, Tier] = setting(_all_tiers, "What a run may use at each tier.")
     budget: BudgetSettings = setting(BudgetSettings, "What may be spent, at list price.")
     limits: LimitSettings = setting(LimitSettings, "Bounds of runs and of this machine.")
     sandbox: Sandbox = setting(
         Sandbox.AUTO, "`auto` runs agents in a cage or not at all; `none` runs them as you."
     )
     login: Login = setting(
-        Login.TOKEN, "`token` reads `agent.env`; `inherit` uses your own login and shows your home."
+        Login.TOKEN,
+        "`token` reads `agent.env`, `inherit` uses your own login; `none` gives agents neither a "
+        "credential nor the network, for agents that are scripts.",
     )
     claude: ClaudeSettings = setting(ClaudeSettings, "The `claude` command line program.")
     roadmap: RoadmapSettings = setting(RoadmapSettings, "How ROADMAP.md is watched.")
@@ -236,6 +242,11 @@ class Config:
         "`refs/remotes/clawd/main`, `push` pushes through the gate.",
     )
     projects: Mapping[str, ProjectSettings] = setting(_no_projects, "Repositories under care.")
+
+    @property
+    def network_of_agents(self) -> str:
+        """What an agent's cage may reach: the model's own address, so all of the network."""
+        return "open"
 
     def project(self, slug: str) -> ProjectSettings:
         """The settings of one project."""

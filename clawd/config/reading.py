@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -34,14 +34,12 @@ class Key:
 def keys_of(section: type[Any]) -> list[Key]:
     """The keys of a settings class in the order they are written."""
     kinds = get_type_hints(section)
-    return [
-        Key(f.name, _setting(f).name or f.name, kinds[f.name], _setting(f)) for f in fields(section)
-    ]
-
-
-def _setting(field: Field[Any]) -> Setting:
-    known: Setting = field.metadata["setting"]
-    return known
+    found = []
+    for own in fields(section):
+        known: Setting | None = own.metadata.get("setting")
+        if known is not None:
+            found.append(Key(own.name, known.name or own.name, kinds[own.name], known))
+    return found
 
 
 def read_section(default: S, entry: Entry, path: str) -> S:

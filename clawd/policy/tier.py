@@ -13,7 +13,7 @@ from clawd.policy.setting import setting
 DEMOTE_AFTER = 3
 
 
-class Tier(StrEnum):
+class TierName(StrEnum):
     """How far an agent is trusted in a project; the order of the members is the ladder."""
 
     INTERN = "intern"
@@ -31,12 +31,13 @@ class Protected(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TierLimits:
+class Tier:
     """What one run may use at a tier."""
 
+    name: TierName = TierName.INTERN
     turns: int = setting(60, "Replies of the model in one run.", least=1, most=1000)
     minutes: int = setting(30, "Wall time of one run.", unit="minutes", least=1, most=600)
-    run_micros: int = setting(
+    usd_micros: int = setting(
         2_000_000,
         "List price of one run.",
         unit="usd",
@@ -55,28 +56,33 @@ class TierLimits:
     )
 
 
-DEFAULT_TIERS: Mapping[Tier, TierLimits] = MappingProxyType(
+DEFAULT_TIERS: Mapping[TierName, Tier] = MappingProxyType(
     {
-        Tier.INTERN: TierLimits(60, 30, 2_000_000, 300, Protected.HOLD, 5),
-        Tier.JUNIOR: TierLimits(80, 40, 3_000_000, 800, Protected.HOLD, 8),
-        Tier.SENIOR: TierLimits(120, 60, 5_000_000, 2000, Protected.LISTED, 13),
-        Tier.PRINCIPAL: TierLimits(160, 90, 8_000_000, 5000, Protected.LISTED_HOLD_DEPENDENCIES, 0),
+        tier.name: tier
+        for tier in (
+            Tier(TierName.INTERN, 60, 30, 2_000_000, 300, Protected.HOLD, 5),
+            Tier(TierName.JUNIOR, 80, 40, 3_000_000, 800, Protected.HOLD, 8),
+            Tier(TierName.SENIOR, 120, 60, 5_000_000, 2000, Protected.LISTED, 13),
+            Tier(
+                TierName.PRINCIPAL, 160, 90, 8_000_000, 5000, Protected.LISTED_HOLD_DEPENDENCIES, 0
+            ),
+        )
     }
 )
 
 
-def run_minutes(limits: TierLimits, size_minutes: int) -> int:
+def run_minutes(tier: Tier, size_minutes: int) -> int:
     """The wall time of a run: the tier's, and never more than twice the planned size."""
-    return min(limits.minutes, 2 * size_minutes) if size_minutes > 0 else limits.minutes
+    return min(tier.minutes, 2 * size_minutes) if size_minutes > 0 else tier.minutes
 
 
-def next_tier(tier: Tier) -> Tier:
+def next_tier(name: TierName) -> TierName:
     """One step up the ladder; the top stays the top."""
-    ladder = list(Tier)
-    return ladder[min(ladder.index(tier) + 1, len(ladder) - 1)]
+    ladder = list(TierName)
+    return ladder[min(ladder.index(name) + 1, len(ladder) - 1)]
 
 
-def previous_tier(tier: Tier) -> Tier:
+def previous_tier(name: TierName) -> TierName:
     """One step down the ladder; the bottom stays the bottom."""
-    ladder = list(Tier)
-    return ladder[max(ladder.index(tier) - 1, 0)]
+    ladder = list(TierName)
+    return ladder[max(ladder.index(name) - 1, 0)]

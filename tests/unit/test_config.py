@@ -26,7 +26,7 @@ from clawd.config import (
 )
 from clawd.errors import ClawdError
 from clawd.model import Landing, Role
-from clawd.policy.tier import Protected, Tier, next_tier, previous_tier, run_minutes
+from clawd.policy.tier import Protected, TierName, next_tier, previous_tier, run_minutes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,11 +67,11 @@ def test_every_kind_of_key_is_read_over_the_defaults() -> None:
     config = read(EXAMPLE)
     assert config.agents.names_of(Role.DEV) == ("Ada", "Böb")
     assert config.agents.names_of(Role.QA) == ("qa-1", "qa-2")
-    assert config.agents.dev.tier is Tier.SENIOR
-    assert config.tiers[Tier.INTERN].run_micros == 500_000
-    assert config.tiers[Tier.INTERN].turns == 60
-    assert config.tiers[Tier.INTERN].protected is Protected.LISTED
-    assert config.tiers[Tier.JUNIOR].run_micros == 3_000_000
+    assert config.agents.dev.tier is TierName.SENIOR
+    assert config.tiers[TierName.INTERN].usd_micros == 500_000
+    assert config.tiers[TierName.INTERN].turns == 60
+    assert config.tiers[TierName.INTERN].protected is Protected.LISTED
+    assert config.tiers[TierName.JUNIOR].usd_micros == 3_000_000
     assert config.budget.day_micros == 2_500_000
     assert (config.sandbox, config.login, config.tries) == (Sandbox.NONE, Login.INHERIT, 2)
     assert config.landing_of("shop") is Landing.PUSH
@@ -110,7 +110,7 @@ def test_a_project_nobody_configured_is_named() -> None:
 
 def test_the_defaults_are_the_tiers_of_the_table() -> None:
     rows = [
-        (tier.turns, tier.minutes, tier.run_micros, tier.diff_lines, tier.promote_after)
+        (tier.turns, tier.minutes, tier.usd_micros, tier.diff_lines, tier.promote_after)
         for tier in Config().tiers.values()
     ]
     assert rows == [
@@ -122,15 +122,15 @@ def test_the_defaults_are_the_tiers_of_the_table() -> None:
 
 
 def test_a_run_gets_at_most_twice_its_planned_size() -> None:
-    intern = Config().tiers[Tier.INTERN]
+    intern = Config().tiers[TierName.INTERN]
     assert [run_minutes(intern, size) for size in (0, 10, 30)] == [30, 20, 30]
 
 
 def test_the_ladder_of_tiers_ends_at_both_ends() -> None:
-    assert next_tier(Tier.INTERN) is Tier.JUNIOR
-    assert next_tier(Tier.PRINCIPAL) is Tier.PRINCIPAL
-    assert previous_tier(Tier.SENIOR) is Tier.JUNIOR
-    assert previous_tier(Tier.INTERN) is Tier.INTERN
+    assert next_tier(TierName.INTERN) is TierName.JUNIOR
+    assert next_tier(TierName.PRINCIPAL) is TierName.PRINCIPAL
+    assert previous_tier(TierName.SENIOR) is TierName.JUNIOR
+    assert previous_tier(TierName.INTERN) is TierName.INTERN
 
 
 # refusals
