@@ -12,32 +12,10 @@ from clawd.adapters.git import merge, tree
 from clawd.adapters.git.refusal import CandidateRefused
 from tests.parts.git_ground import Ground, commit, git, make_ground, write
 
-HOOKS = [
-    "applypatch-msg",
-    "pre-applypatch",
-    "post-applypatch",
-    "pre-commit",
-    "prepare-commit-msg",
-    "commit-msg",
-    "post-commit",
-    "pre-merge-commit",
-    "post-merge",
-    "pre-rebase",
-    "post-checkout",
-    "post-rewrite",
-    "pre-push",
-    "pre-receive",
-    "update",
-    "post-receive",
-    "post-update",
-    "reference-transaction",
-    "push-to-checkout",
-    "pre-auto-gc",
-    "post-index-change",
-    "fsmonitor-watchman",
-    "sendemail-validate",
-    "proc-receive",
-]
+HOOKS = """applypatch-msg pre-applypatch post-applypatch pre-commit prepare-commit-msg commit-msg
+post-commit pre-merge-commit post-merge pre-rebase post-checkout post-rewrite pre-push pre-receive
+update post-receive post-update reference-transaction push-to-checkout pre-auto-gc
+post-index-change fsmonitor-watchman sendemail-validate proc-receive"""
 
 
 class Trap:
@@ -61,7 +39,7 @@ class Trap:
 def plant_hooks(trap: Trap) -> None:
     for folder in (trap.git / "hooks", trap.workspace / "own-hooks"):
         folder.mkdir(exist_ok=True)
-        for name in HOOKS:
+        for name in HOOKS.split():
             (folder / name).symlink_to(trap.command)
     trap.config("[core]", "hooksPath = own-hooks")
 
@@ -80,7 +58,8 @@ def plant_monitor_and_commands(trap: Trap) -> None:
 
 def plant_filters(trap: Trap) -> None:
     trap.config(
-        '[filter "evil"]', 'clean = "TRAP"', 'smudge = "TRAP"', 'process = "TRAP"', 'required = true',
+        '[filter "evil"]', 'clean = "TRAP"', 'smudge = "TRAP"', 'process = "TRAP"',
+        'required = true',
         '[diff "evil"]', 'command = "TRAP"', 'textconv = "TRAP"',
         '[merge "evil"]', 'driver = "TRAP %O %A %B"', '[merge]', 'default = evil',
     )  # fmt: skip

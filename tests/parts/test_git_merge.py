@@ -201,3 +201,9 @@ def test_a_workspace_made_unreadable_can_still_be_removed(ground: Ground) -> Non
     tree.remove(workspace)
     assert not workspace.exists()
     tree.remove(workspace)
+
+
+def test_one_file_of_a_tree_is_replaced_without_a_checkout(ground: Ground) -> None:
+    made = tree.with_file(ground.hub, ground.base, "a.py", b"new\n")
+    assert ground.hub.read(made, "a.py") == b"new\n"
+    assert [c.path for c in merge.changed(ground.hub, ground.base, made)] == ["a.py"]

@@ -69,3 +69,15 @@ def remove(path: Path) -> None:
 
     if Path(path).exists():
         shutil.rmtree(path, onerror=make_room)
+
+
+def with_file(hub: Bare, commit: str, path: str, data: bytes) -> str:
+    """The tree of `commit` with one file's content replaced; its mode stays."""
+    blob = hub.git(["hash-object", "-w", "-t", "blob", "--no-filters", "--stdin"], stdin=data).line
+    with hub.scratch() as folder:
+        index = folder / "index"
+        hub.git(["read-tree", oid(commit)], index=index)
+        listing = hub.git(["ls-files", "--stage", "-z", "--", path], index=index).text
+        mode = listing.split(" ", 1)[0] if listing else "100644"
+        hub.git(["update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}"], index=index)
+        return hub.git(["write-tree"], index=index).line
