@@ -57,23 +57,29 @@ def read_credential(path: Path) -> Credential:
 
 def _read_private(path: Path) -> str:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not blocking: a named pipe put there must not hang us.
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise ClawdError(f"There is no login yet: {path} is missing.", _LOGIN_AGAIN) from error
     except OSError as error:
         raise ClawdError(f"{path} cannot be read: {error.strerror}.", _LOGIN_AGAIN) from error
-    with os.fdopen(file, "rb") as open_file:
-        seen = os.fstat(open_file.fileno())
-        if not stat.S_ISREG(seen.st_mode):
-            raise ClawdError(f"{path} is not a plain file.", _LOGIN_AGAIN)
-        if seen.st_mode & 0o077:
-            raise ClawdError(
-                f"{path} can be read by others (mode {stat.S_IMODE(seen.st_mode):04o}).",
-                f"Run `chmod 600 {path}`; renew the token if others use this machine.",
-            )
-        if seen.st_uid not in (os.geteuid(), 0):
-            raise ClawdError(f"{path} belongs to another user.", _LOGIN_AGAIN)
-        return open_file.read(_LARGEST_BYTES).decode("utf-8", "replace")
+    try:
+        _check_private(os.fstat(file), path)
+        return os.read(file, _LARGEST_BYTES).decode("utf-8", "replace")
+    finally:
+        os.close(file)
+
+
+def _check_private(seen: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(seen.st_mode):
+        raise ClawdError(f"{path} is not a plain file.", _LOGIN_AGAIN)
+    if seen.st_mode & 0o077:
+        raise ClawdError(
+            f"{path} can be read by others (mode {stat.S_IMODE(seen.st_mode):04o}).",
+            f"Run `chmod 600 {path}`; renew the token if others use this machine.",
+        )
+    if seen.st_uid not in (os.geteuid(), 0):
+        raise ClawdError(f"{path} belongs to another user.", _LOGIN_AGAIN)
 
 
 def _parse(text: str, path: Path) -> dict[str, str]:
