@@ -274,6 +274,7 @@ create table task (
   redo_of          bigint references task,
   proof_due        timestamptz,
   idem_key         text,
+  mends            boolean not null default false,
   chain_head       text not null default ''
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 create index task_ready on task (project, front desc, priority, id)

@@ -152,6 +152,7 @@ class Task:
     risk: str
     difficulty: str
     redo_of: int | None
+    mends: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,9 @@ def by_id(db: Db, agent: int) -> Agent | None:
     return one(db, Agent, f"select {_COLUMNS} from agent where id = %s", (agent,))
 
 
-def tier(db: Db, agent: int, project: int) -> str:
-    """The tier an agent has earned in a project; everyone starts as an intern."""
+def tier(db: Db, agent: int, project: int) -> str | None:
+    """The tier an agent has earned in a project; None before its first."""
     row = db.execute(
         "select tier from agent_tier where (agent, project) = (%s, %s)", (agent, project)
     ).fetchone()
-    return "intern" if row is None else str(row["tier"])
+    return None if row is None else str(row["tier"])

@@ -150,3 +150,15 @@ def passed(db: Db, task: int, contract_version: int, patch_digest: str) -> Verdi
               and c.patch_digest = %s order by v.id desc limit 1""",
         (task, contract_version, patch_digest),
     )
+
+
+def failures_in_a_row(db: Db, project: int, role: str) -> int:
+    """How many of a role's last runs in a project failed, counted back from the newest."""
+    row = db.execute(
+        """select count(*) as n from run r where r.project = %(project)s and r.role = %(role)s
+             and r.state = 'failed' and r.id > coalesce((select max(id) from run
+               where project = %(project)s and role = %(role)s and state = 'completed'), 0)""",
+        {"project": project, "role": role},
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])

@@ -33,13 +33,15 @@ def add(
     risk: str = "low",
     difficulty: str = "normal",
     idem_key: str | None = None,
+    mends: bool = False,
     facts: Facts = NO_FACTS,
 ) -> Task:
     """A new task with its first contract; the same idempotency key gives the same task."""
     with db.transaction():
         row = db.execute(
             """insert into task (project, goal, kind, title, priority, scope, size_minutes, risk,
-                 difficulty, idem_key) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                 difficulty, idem_key, mends)
+               values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                on conflict (idem_key) where idem_key is not null do nothing returning id""",
             (
                 project,
@@ -52,6 +54,7 @@ def add(
                 risk,
                 difficulty,
                 idem_key,
+                mends,
             ),
         ).fetchone()
         if row is None:
@@ -82,7 +85,8 @@ def ready(db: Db, limit: int = 20) -> list[Task]:
                 and k.deps_open = 0 and k.leased_by_run is null
                 and (k.not_before is null or k.not_before <= clawd_now())
               order by k.front desc, k.priority, k.id limit %(limit)s) t
-            where p.state = 'active' and p.baseline_verdict = 'green'
+            where p.state = 'active' and (p.baseline_verdict = 'green'
+                or (t.mends and p.baseline_verdict in ('red', 'flaky')))
               and not exists (select from pause z where (z.until is null or z.until > clawd_now())
                 and (z.scope = 'all' or (z.scope = 'project' and z.key = p.slug)))
             order by t.front desc, t.priority, t.id limit %(limit)s""",

@@ -1,0 +1,8 @@
+"""`python -m clawd`: the same as the clawd command."""
+
+from __future__ import annotations
+
+from clawd.cli.main import main
+
+if __name__ == "__main__":
+    main()

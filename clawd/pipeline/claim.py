@@ -1,0 +1,247 @@
+"""Gives ready work to idle agents: gather, let the policy choose, claim with the money reserved."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from clawd.config import Login
+from clawd.model import Agent, Facts, Json, Project, Role, Run, Task
+from clawd.pipeline import report
+from clawd.pipeline.desk import Desk
+from clawd.policy import budget, schedule
+from clawd.policy.failure import REASONS, Reason
+from clawd.policy.scope import overlaps
+from clawd.policy.tier import Tier, TierName, run_minutes
+from clawd.store import agents, approvals, landings, ledger, moves, projects, runs, tasks
+from clawd.store.moves import Claim, NoRoom
+from clawd.store.rows import Db
+
+# How many more turns of the same candidate a reviewer gets is small: it reads, it does not build.
+_QA_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claimed task with everything its run needs."""
+
+    project: Project
+    task: Task
+    run: Run
+    agent: Agent
+
+
+def next_dev(desk: Desk) -> Taken | None:
+    """One ready task for one idle developer; None when nothing fits."""
+    with desk.db() as db:
+        if not _has_slot(desk, db):
+            return None
+        idle = agents.idle(db, Role.DEV)
+        ready = tasks.ready(db) if idle else []
+        if not ready:
+            return None
+        under_way = tasks.under_way(db)
+        caps = {p.id: _share(desk, db, p) for p in projects.active(db)}
+        now = _now(db)
+        for agent in idle:
+            choice = schedule.choose(
+                [_ready(t) for t in ready], [_live(t) for t in under_way], caps, agent.id, now,
+                overlaps,
+            )  # fmt: skip
+            taken = _take(desk, db, Role.DEV, agent, choice.tasks, now, choice.held)
+            if taken is not None:
+                return taken
+    return None
+
+
+def next_qa(desk: Desk) -> Taken | None:
+    """One checked candidate for one idle reviewer; None when nothing fits."""
+    with desk.db() as db:
+        if not _has_slot(desk, db):
+            return None
+        waiting = tasks.reviewable(db)
+        idle = agents.idle(db, Role.QA) if waiting and not _paused(db) else []
+        for agent in idle:
+            taken = _take(desk, db, Role.QA, agent, tuple(t.id for t in waiting), _now(db), {})
+            if taken is not None:
+                return taken
+    return None
+
+
+def open_goal_run(
+    desk: Desk, db: Db, project: Project, goal: int | None, role: Role
+) -> tuple[Agent, Run] | None:
+    """A run of the PM or the planner, when one is idle and the day has room."""
+    idle = agents.idle(db, role)
+    if not idle or not _has_slot(desk, db) or _paused(db):
+        return None
+    agent, now = idle[0], _now(db)
+    tier, allowed = _tier(desk, db, agent, project.id)
+    day = _day_envelope(desk, db, now)
+    granted = budget.grant(allowed.usd_micros, None, day.left)
+    if granted.refusal:
+        _day_is_empty(db, project, now)
+        return None
+    run = _run_request(desk, agent, (tier, allowed), granted.micros, now, allowed.minutes, None)
+    try:
+        return agent, moves.open_run(db, project.id, goal, role, agent.id, desk.host, run)
+    except NoRoom:
+        return None
+
+
+def _take(
+    desk: Desk,
+    db: Db,
+    role: Role,
+    agent: Agent,
+    offered: tuple[int, ...],
+    now: datetime,
+    held: object,
+) -> Taken | None:
+    for task_id in offered:
+        task = tasks.by_id(db, task_id)
+        project = projects.by_id(db, task.project) if task else None
+        if task is None or project is None:
+            continue
+        request = _with_money(desk, db, role, agent, project, task, now)
+        if request is None:
+            continue
+        why = f"first of {len(offered)} that fit {agent.name}, priority {task.priority}"
+        facts = Facts({"offered": list(offered[:20]), "held": held}, policy="schedule", version="1")
+        lease = timedelta(seconds=desk.config.lease.lease_s)
+        try:
+            run = moves.claim(
+                db, Claim((task_id,), role, agent.id, desk.host, lease, request, why, facts=facts)
+            )
+        except NoRoom:
+            continue
+        if run is not None:
+            claimed = tasks.by_id(db, task_id)
+            assert claimed is not None  # noqa: S101 - it was just claimed
+            return Taken(project, claimed, run, agent)
+    return None
+
+
+def _with_money(
+    desk: Desk, db: Db, role: Role, agent: Agent, project: Project, task: Task, now: datetime
+) -> Json | None:
+    tier, allowed = _tier(desk, db, agent, project.id)
+    day = _day_envelope(desk, db, now)
+    own = ledger.envelope(db, "task", str(task.id), "", desk.config.budget.task_micros)
+    granted = budget.grant(allowed.usd_micros, own.left, day.left)
+    if granted.refusal.startswith("day"):
+        _day_is_empty(db, project, now)
+        return None
+    if granted.refusal:
+        _task_is_empty(db, project, task, own.spent)
+        return None
+    resumes = _resumable(desk, db, task) if role is Role.DEV else None
+    minutes = run_minutes(allowed, task.size_minutes)
+    if role is Role.QA:
+        minutes = max(5, int(allowed.minutes * _QA_SHARE))
+    return _run_request(desk, agent, (tier, allowed), granted.micros, now, minutes, resumes)
+
+
+def _run_request(
+    desk: Desk,
+    agent: Agent,
+    standing: tuple[TierName, Tier],
+    micros: int,
+    now: datetime,
+    minutes: int,
+    resumes: Run | None,
+) -> Json:
+    tier, allowed = standing
+    return {
+        "reserved_micros": micros,
+        "tier": tier.value,
+        "model": agent.model,
+        "network": "none" if desk.config.login is Login.NONE else "open",
+        "session": resumes.session if resumes else str(uuid.uuid4()),
+        "resumes": resumes.id if resumes else None,
+        "limits": {
+            "turns": allowed.turns,
+            "minutes": minutes,
+            "usd": micros / budget.MICROS,
+            "diff_lines": allowed.diff_lines,
+            "day": day_of(now),
+        },
+    }
+
+
+def day_of(now: datetime) -> str:
+    """The period of the day envelope: the operator's own day."""
+    return now.astimezone().date().isoformat()
+
+
+def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
+    """The last developer session, when it lives on this host and was not spoilt."""
+    mine = [r for r in runs.of_task(db, task.id) if r.role == Role.DEV and r.delivered_at]
+    last = mine[-1] if mine else None
+    if last is None or not last.session or last.host != desk.host:
+        return None
+    return last
+
+
+def _has_slot(desk: Desk, db: Db) -> bool:
+    return not desk.freeze_file.exists() and len(runs.live(db)) < desk.config.limits.max_live
+
+
+def _paused(db: Db) -> bool:
+    return any(p["scope"] == "all" for p in projects.pauses(db))
+
+
+def _share(desk: Desk, db: Db, project: Project) -> schedule.Share:
+    """One agent at a time until a user's own repository has seen its first landing."""
+    asked = int(project.settings.get("max_agents", 0))
+    if not asked:
+        asked = desk.config.limits.max_live if landings.count(db, project.id) else 1
+    return schedule.Share(project.weight, asked)
+
+
+def _tier(desk: Desk, db: Db, agent: Agent, project: int) -> tuple[TierName, Tier]:
+    earned = agents.tier(db, agent.id, project)
+    tier = TierName(earned) if earned else desk.config.agents.of(agent.role).tier
+    return tier, desk.config.tiers[tier]
+
+
+def _ready(task: Task) -> schedule.Ready:
+    return schedule.Ready(task.id, task.project, task.scope, task.prefer_agent, task.prefer_until)
+
+
+def _live(task: Task) -> schedule.Live:
+    working = task.state in ("claimed", "running")
+    return schedule.Live(task.id, task.project, task.scope, working)
+
+
+def _day_envelope(desk: Desk, db: Db, now: datetime) -> ledger.Envelope:
+    return ledger.envelope(db, "day", "all", day_of(now), desk.config.budget.day_micros)
+
+
+def _day_is_empty(db: Db, project: Project, now: datetime) -> None:
+    text = "Today's budget is used up: no run starts until tomorrow, or `clawd budget set`."
+    report.needs_you(db, project, text, dedupe=f"day_empty:{day_of(now)}")
+
+
+def _task_is_empty(db: Db, project: Project, task: Task, spent: int) -> None:
+    """A task that used up its own envelope waits for the operator, not for a timer."""
+    if task.state != "backlog":
+        return
+    reason = Reason.ENVELOPE_EMPTY
+    why = f"the task's own envelope is used up after {budget.usd(spent)}"
+    with db.transaction():
+        parked = moves.move_task(
+            db, task.id, "park", why=why, actor="budget", reason=reason.value,
+            owner=REASONS[reason].owner.value,
+            action=f"clawd budget set --task {task.id} USD, then clawd task retry {task.id}",
+        )  # fmt: skip
+        approvals.void_of_task(db, task.id)
+        report.parked(db, project, parked)
+
+
+def _now(db: Db) -> datetime:
+    row = db.execute("select clawd_now() as now").fetchone()
+    assert row is not None  # noqa: S101 - a select of one value returns its row
+    moment: datetime = row["now"]
+    return moment

@@ -1,0 +1,59 @@
+"""After main moved: the row says landed, the operator's repository hears of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clawd.adapters.git import operator
+from clawd.errors import ClawdError
+from clawd.model import Facts, Landing, LandingRow, Project, Task
+from clawd.pipeline import report
+from clawd.pipeline.desk import Desk, branch_of
+from clawd.store import landings, moves, projects, tasks
+from clawd.store.rows import Db
+
+EVENTS = {"land": "land", "revert": "revert"}
+
+
+def after_landing(desk: Desk, project: Project, intent: LandingRow) -> None:
+    """Marks the landing, moves its task, keeps the baseline and shows it to the operator."""
+    not_followed = show(desk, project, intent.new_main)
+    with desk.db() as db, db.transaction():
+        task = tasks.by_id(db, intent.task)
+        assert task is not None  # noqa: S101 - a landing's task is never deleted
+        landings.settle(db, intent.id, "landed")
+        projects.note(
+            db, project.id, baseline_tree=intent.tree, baseline_verdict="green", baseline_log=""
+        )
+        facts = Facts({"landing": intent.id, "main": intent.new_main, "tree": intent.tree})
+        why = f"main is {intent.new_main[:12]}, tree {intent.tree[:12]} tested green"
+        event = EVENTS.get(intent.kind)
+        if event is None:
+            moves.tell(db, "task", task.id, intent.kind, why, actor="train", facts=facts)
+        else:
+            moves.move_task(db, task.id, event, why=why, actor="train", facts=facts)
+            _tell(db, project, task, intent, not_followed)
+        moves.hint(db)
+
+
+def _tell(db: Db, project: Project, task: Task, intent: LandingRow, not_followed: str) -> None:
+    if intent.kind == "land":
+        report.landed(db, project, task, intent.new_main, not_followed)
+    else:
+        text = f"Task {task.id} was taken back out of main: {task.title}"
+        report.notice(db, project, text, dedupe=f"reverted:{intent.id}")
+
+
+def show(desk: Desk, project: Project, commit: str) -> str:
+    """Updates clawd's branch in the operator's repository; why it was not followed, or nothing."""
+    try:
+        followed = operator.follow(
+            Path(project.path),
+            desk.hub(project),
+            branch_of(project),
+            commit,
+            ff=project.landing is Landing.FOLLOW,
+        )
+    except ClawdError as error:
+        return error.message
+    return "" if followed.moved else followed.why
