@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -21,6 +22,14 @@ from tests.model.server import ModelServer
 
 API_KEY, OAUTH = "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"
 QUICK = {"CLAUDE_CODE_MAX_RETRIES": "0", "API_TIMEOUT_MS": "3000"}
+
+
+def newest() -> str:
+    """The program the claude-agent-sdk wheel carries; without it the tests fail, never skip."""
+    found = importlib.util.find_spec("claude_agent_sdk")
+    assert found is not None, "the tests need the claude-agent-sdk wheel: it carries the program"
+    assert found.origin is not None
+    return str(Path(found.origin).parent / "_bundled" / "claude")
 
 
 @dataclass(frozen=True)

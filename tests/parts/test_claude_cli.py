@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ from clawd.policy.failure import Reason
 from clawd.policy.outcome import Ending, Kind, judge
 from clawd.running.stream import Reader
 from tests.model import scenarios
-from tests.model.client import OAUTH, QUICK, Desk
+from tests.model.client import OAUTH, QUICK, Desk, newest
 from tests.model.scenarios import bash, work
 from tests.model.server import ModelServer, serving
 
@@ -34,17 +33,10 @@ SCHEMA = {
 }
 
 
-def _new() -> str:
-    found = importlib.util.find_spec("claude_agent_sdk")
-    assert found is not None, "the tests need the claude-agent-sdk wheel: it carries the program"
-    assert found.origin is not None
-    return str(Path(found.origin).parent / "_bundled" / "claude")
-
-
 @pytest.fixture(params=["new", "old"])
 def binary(request: pytest.FixtureRequest) -> Binary:
     if request.param == "new":
-        return find_binary(_new(), os.environ)
+        return find_binary(newest(), os.environ)
     path = os.environ.get("CLAWD_TEST_CLAUDE_OLD")
     if not path:
         pytest.skip("CLAWD_TEST_CLAUDE_OLD does not name a Claude Code 2.1.197")
