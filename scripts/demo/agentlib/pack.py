@@ -5,6 +5,7 @@ A cage shows an agent one file, its `claude`; so the demo packs one and binds it
 
 from __future__ import annotations
 
+import compileall
 import shutil
 import tempfile
 import zipapp
@@ -22,6 +23,8 @@ def pack(target: Path, pace: float) -> None:
         shutil.copytree(PACKAGE, source / "agentlib", ignore=ignore)
         (source / "agentlib" / "pace").write_text(f"{pace}\n")
         (source / "__main__.py").write_text(START)
+        # Beside the sources: a python3 of another version falls back to those.
+        compileall.compile_dir(source / "agentlib", maxlevels=0, legacy=True, quiet=1)
         target.parent.mkdir(parents=True, exist_ok=True)
         zipapp.create_archive(source, target, interpreter="/usr/bin/env python3")
     target.chmod(0o755)
