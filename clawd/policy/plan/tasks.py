@@ -71,11 +71,12 @@ def read_plan(value: object) -> Plan:
     )
 
 
-def in_order(tasks: Sequence[PlannedTask]) -> tuple[PlannedTask, ...]:
-    """The tasks with every need before its dependants, else in their own order."""
-    ordered, stuck = _peel(tasks)
+def in_order(plan: Plan) -> tuple[PlannedTask, ...]:
+    """The plan's tasks with every need before its dependants, else in their own order."""
+    ordered, stuck = _peel(plan.tasks)
     if stuck:
-        raise BadShape(f"These tasks need each other in a circle: {', '.join(cycle_in(tasks))}.")
+        circle = ", ".join(cycle_in(plan.tasks))
+        raise BadShape(f"These tasks need each other in a circle: {circle}.")
     return tuple(ordered)
 
 
