@@ -40,7 +40,8 @@ class Journal:
         if handler is not None:
             handler(event)
 
-    def facts(self, **counts: int) -> StreamFacts:
+    def facts(self) -> StreamFacts:
+        """A snapshot of what the events said."""
         return StreamFacts(
             **self._known,
             inits=self._inits,
@@ -51,7 +52,6 @@ class Journal:
             denials=tuple(self._denials),
             inputs=tuple(self._inputs),
             inputs_digest=self._digest.hexdigest() if self._inputs else "",
-            **counts,
         )
 
     def _system(self, event: dict[str, Any]) -> None:

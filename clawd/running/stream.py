@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clawd.policy.facts import StreamFacts
@@ -75,7 +75,8 @@ class Reader:
 
     def facts(self) -> StreamFacts:
         """A snapshot of everything learnt so far."""
-        return self._journal.facts(
+        return replace(
+            self._journal.facts(),
             lines=self._lines,
             bad_lines=self._bad,
             dropped_lines=self._dropped,
