@@ -50,7 +50,7 @@ class RoadmapWatch:
         self.trouble = ""
         self._thread.start()
         self._observe()
-        self._stirred.set()  # a save while the watch was being set up left no event
+        self._check()  # a save while the watch was being set up left no event
 
     def poll(self) -> bool:
         """Compares the hashes now, whatever the events said; whether something had changed."""
