@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from clawd.policy.plan import OpenTask, lint, read_outbox, read_plan, read_pm, read_verdict
+from clawd.policy.roadmap import parse
 from tests.parts.agent_ground import (
     DEMO,
     GOALS,
@@ -49,11 +51,21 @@ def task_named(plan: dict[str, Json], words: str) -> Json:
     return next(task for title, task in plan.items() if words in title)
 
 
-def test_the_sample_is_green_and_its_roadmap_has_five_open_goals() -> None:
-    text = (DEMO / "project/ROADMAP.md").read_text()
-    open_items = [line[6:] for line in text.splitlines() if line.startswith("- [ ] ")]
-    for title in GOALS:
-        assert any(item.startswith(title) for item in open_items)
+def test_the_sample_is_green_and_its_roadmap_has_five_open_goals(bench: Bench) -> None:
+    assert is_green(bench.hub)
+    items = parse((DEMO / "project/ROADMAP.md").read_text()).items
+    assert [item.title for item in items if not item.done] == list(GOALS)
+    assert sum(item.done for item in items) == 1
+    assert [item.ident for item in items if item.ident] == ["search"]
+
+
+def test_clawd_accepts_every_plan_beside_the_tasks_of_the_others(bench: Bench) -> None:
+    files = git(bench.hub, "ls-files").splitlines()
+    open_tasks: list[OpenTask] = []
+    for title in (*GOALS, "Something nobody prepared"):
+        plan = read_plan(bench.run(bench.hub, goal_prompt(title), *SCHEMA).answer)
+        assert lint(plan, open_tasks=open_tasks, known_paths=files) == ()
+        open_tasks += [OpenTask(1, t.title, t.scope, t.spec) for t in plan.tasks]
 
 
 def test_the_pm_writes_a_goal_for_each_changed_item(bench: Bench) -> None:
@@ -65,6 +77,7 @@ def test_the_pm_writes_a_goal_for_each_changed_item(bench: Bench) -> None:
     answer = bench.run(bench.hub, prompt, *SCHEMA).answer
     assert [goal["ident"] for goal in answer["goals"]] == ["search", "odd"]
     assert answer["questions"] == []
+    assert read_pm(answer, ["search", "odd"])
     assert all(goal["spec"] and goal["done_when"] for goal in answer["goals"])
     assert "[behave: lie]" in answer["goals"][1]["spec"]
 
@@ -89,11 +102,13 @@ def test_a_review_asks_for_more_and_the_next_round_passes(
     assert is_green(work, task["acceptance"][0]["run"])
     first = bench.qa(work, task, base)
     assert first["answer"] == "revise"
+    assert len(read_verdict(first).findings) == 4
     assert {"minor", "blocker", "major"} == {f["severity"] for f in first["findings"]}
 
     again = bench.clone(bench.publish(work, "first"))
     assert bench.dev(again, {**task, "round": 1}, round=1, findings=first["findings"]).code == 0
     answered = outbox(again)["findings_answered"]
+    assert len(read_outbox(outbox(again)).answered) == len(answered)
     assert [a["status"] for a in answered] == ["fixed"] * len(first["findings"])
     second = bench.qa(again, task, base, round=1, findings=first["findings"])
     assert second["answer"] == "pass", second

@@ -105,7 +105,8 @@ def _path_in_scope(workspace: Workspace) -> str:
     name = slug(workspace.title)
     for entry in filter(_inside, workspace.scope):
         if not GLOB.search(entry):
-            is_folder = entry.endswith("/") or Path(entry).is_dir()
+            is_file = Path(entry).is_file() or Path(entry).suffix != ""
+            is_folder = Path(entry).is_dir() or not is_file  # a bare name stands for a folder
             return f"{entry.rstrip('/')}/{name}.md" if is_folder else entry
         folder = GLOB.split(entry)[0].rpartition("/")
         suffix = re.search(r"\.\w+$", entry)

@@ -28,8 +28,8 @@ def _general(title: str, body: str) -> dict[str, Any]:
     path = f"notes/{slug(title)}.md"
     return {
         "key": "t1",
-        "title": title[:200],
-        "spec": f"Write {path}: what the goal asks for, in a few lines.\n\n{body}".strip(),
+        "title": title[:150],
+        "spec": f"Write {path}: what the goal asks for, in a few lines.\n\n{body[:8000]}".strip(),
         "acceptance": [{"run": f"test -s {path}", "why": "the note is there and not empty"}],
         "scope": [path],
         "may_change": [],

@@ -39,7 +39,7 @@ def _goal(item: dict[str, Any]) -> dict[str, Any]:
     done_when = next((known for words, known in DONE_WHEN.items() if words in lower), None)
     return {
         "ident": item["ident"],
-        "spec": f"{title}\n\n{detail}".strip(),
+        "spec": f"{title}\n\n{detail[:8000]}".strip(),
         "done_when": done_when or [f"{title[:200]}: a reader can see that it is there"],
     }
 

@@ -15,6 +15,7 @@ from agentlib.session import Session
 from agentlib.workspace import Workspace
 
 Finding = dict[str, Any]
+MOST_FINDINGS = 20
 GLOB = re.compile(r"[*?\[]")
 PROBE = """
 import importlib, sys
@@ -45,6 +46,7 @@ def review(
         findings.append(_finding(path, 1, "major", f"say more about round {workspace.round}"))
     for path in paths:
         findings += _inspect(session, path)
+    del findings[MOST_FINDINGS:]
     for number, finding in enumerate(findings, 1):
         finding["id"] = f"F{number}"
     answer = "revise" if findings else "pass"
