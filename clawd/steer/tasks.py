@@ -29,10 +29,14 @@ def add_task(
     may_change: Sequence[str] = (),
     needs: Sequence[int] = (),
     priority: int = 100,
+    mends: bool = False,
     idem_key: str | None = None,
     by: By = OPERATOR,
 ) -> Outcome:
-    """A task of the operator's own; the same key gives the same task."""
+    """A task of the operator's own; the same key gives the same task.
+
+    One that `mends` may start and land while main itself is red: it is the way out.
+    """
     name = words.title(title)
     contract = Contract(
         spec=words.spec(spec) or name,
@@ -53,6 +57,7 @@ def add_task(
             actor="operator",
             priority=priority,
             needs=needs,
+            mends=mends,
             idem_key=idem_key,
             facts=by.facts(needs=list(needs)),
         )

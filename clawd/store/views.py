@@ -114,12 +114,12 @@ class Overview:
     alarm: Alarm | None
 
 
-def overview(db: Db, period: str | None = None, *, daemon: bool = True) -> Overview:
-    """The whole in a handful of queries; `period` is today's envelope, else the newest."""
-    now = value(db, "select clawd_now() as v")
+def overview(db: Db, *, daemon: bool = True) -> Overview:
+    """The whole in a handful of queries."""
+    now: datetime = value(db, "select clawd_now() as v")
     tally = _tally(db)
     projects = project_lines(db, tally)
-    money = day_money(db, period)
+    money = day_money(db, day_of(now))
     ready, oldest = _ready(db)
     because = _idle_because(db, projects, money, ready, daemon=daemon)
     return Overview(
@@ -204,19 +204,28 @@ def stopped(db: Db, limit: int = 20) -> list[Stopped]:
     return [Stopped(**row) for row in rows]
 
 
-def day_money(db: Db, period: str | None = None) -> Money:
-    """The day's envelope; with no spending yet today, an empty one with the newest limit."""
+def day_of(now: datetime) -> str:
+    """The period of the day's envelope: the operator's own day."""
+    return now.astimezone().date().isoformat()
+
+
+def today(db: Db) -> str:
+    """The period of the envelope that is drawn on now."""
+    return day_of(value(db, "select clawd_now() as v"))
+
+
+def day_money(db: Db, period: str) -> Money:
+    """The day's envelope; when nothing was spent in it yet, the newest limit and zeros."""
     row = db.execute(
         """select period, "limit", spent, reserved from envelope
            where scope = 'day' and scope_id = 'all' order by period desc limit 1"""
     ).fetchone()
     if row is None:
-        return Money(period or "", 0, 0, 0, 0)
+        return Money(period, 0, 0, 0, 0)
     limit, spent, reserved = row["limit"], row["spent"], row["reserved"]
-    if period is not None and row["period"] != period:
+    if row["period"] != period:
         spent = reserved = 0
-    left = max(0, limit - spent - reserved)
-    return Money(period or row["period"], limit, spent, reserved, left)
+    return Money(period, limit, spent, reserved, max(0, limit - spent - reserved))
 
 
 def project_lines(db: Db, tally: dict[str, dict[str, int]] | None = None) -> list[ProjectLine]:
@@ -274,7 +283,7 @@ def _pauses(db: Db) -> list[str]:
     )
     return [
         f"{row['key'] or 'everything'} paused by {row['by']}: {row['reason']}"
-        + (f", until {row['until']:%H:%M}" if row["until"] else "")
+        + (f", until {row['until'].astimezone():%H:%M}" if row["until"] else "")
         for row in rows
     ]
 
@@ -323,7 +332,7 @@ def _nothing_ready(db: Db) -> list[str]:
         found.append(f"{row['deps']} waiting for the tasks they need")
     if row["later"]:
         why = f" ({row['reason']})" if row["reason"] else ""
-        found.append(f"{row['later']} not before {row['first']:%H:%M}{why}")
+        found.append(f"{row['later']} not before {row['first'].astimezone():%H:%M}{why}")
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clawd.store.rows import Db
-from clawd.store.views import Money, day_money
+from clawd.store.views import Money, day_money, today
 
 _BY = {
     "day": "to_char(r.created_at, 'YYYY-MM-DD')",
@@ -69,7 +69,7 @@ class Proof:
     artifact_path: str
 
 
-def cost(db: Db, by: str = "day", days: int = 7, period: str | None = None) -> Cost:
+def cost(db: Db, by: str = "day", days: int = 7) -> Cost:
     """Money of the last days, summed one way, the dearest first (days: the newest first)."""
     key = _BY[by]
     order = "key desc" if by == "day" else "cost_micros desc, key"
@@ -85,7 +85,7 @@ def cost(db: Db, by: str = "day", days: int = 7, period: str | None = None) -> C
     )
     lines = [CostLine(**row) for row in rows]
     total = sum(line.cost_micros for line in lines)
-    return Cost(by, days, total, day_money(db, period), lines)
+    return Cost(by, days, total, day_money(db, today(db)), lines)
 
 
 def envelopes(db: Db, limit: int = 20) -> list[EnvelopeLine]:

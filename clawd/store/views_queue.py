@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from clawd.store.rows import Db
 
@@ -67,17 +69,10 @@ class AgentLine:
 
 
 _TASK_LINE = """
-  select t.id, p.slug as project, t.goal, t.state, t.title, t.priority, t.reason,
-    case
-      when t.state = 'backlog' and t.deps_open > 0 then 'needs task ' ||
-        coalesce((select string_agg(d.needs::text, ', ' order by d.needs) from task_dep d
-          where d.task = t.id and not d.met), '?')
-      when t.state = 'backlog' and t.not_before > clawd_now() then 'not before ' ||
-        to_char(t.not_before, 'HH24:MI') || case t.reason when '' then '' else
-        ' (' || t.reason || ')' end
-      when t.state in ('waiting', 'parked') then t.owner
-      when t.state = 'backlog' then 'an idle agent'
-      else '' end as waits_for,
+  select t.id, p.slug as project, t.goal, t.state, t.title, t.priority, t.reason, t.owner,
+    t.deps_open, case when t.not_before > clawd_now() then t.not_before end as not_before,
+    case when t.deps_open > 0 then (select string_agg(d.needs::text, ', ' order by d.needs)
+      from task_dep d where d.task = t.id and not d.met) end as unmet,
     coalesce(a.name, '') as agent, t.tries, t.round, t.bounces,
     coalesce((select sum(r.spent_micros) from run r where r.task = t.id), 0)::bigint
       as cost_micros,
@@ -85,6 +80,30 @@ _TASK_LINE = """
   from (%s) t join project p on p.id = t.project
   left join run lr on lr.id = t.leased_by_run left join agent a on a.id = lr.agent
 """
+
+
+def _task_lines(rows: Iterable[dict[str, Any]]) -> list[TaskLine]:
+    hidden = ("owner", "deps_open", "not_before", "unmet")
+    return [
+        TaskLine(
+            waits_for=_waits_for(row),
+            **{key: value for key, value in row.items() if key not in hidden},
+        )
+        for row in rows
+    ]
+
+
+def _waits_for(row: dict[str, Any]) -> str:
+    if row["state"] in ("waiting", "parked"):
+        return "you" if row["owner"] == "operator" else str(row["owner"])
+    if row["state"] != "backlog":
+        return ""
+    if row["deps_open"]:
+        return f"task {row['unmet']}"
+    if row["not_before"] is not None:
+        why = f" ({row['reason']})" if row["reason"] else ""
+        return f"{row['not_before'].astimezone():%H:%M}{why}"
+    return "an idle agent"
 
 
 def queue(db: Db, limit: int = 50) -> list[TaskLine]:
@@ -101,7 +120,7 @@ def queue(db: Db, limit: int = 50) -> list[TaskLine]:
       (t.deps_open > 0 or coalesce(t.not_before > clawd_now(), false)), t.front desc,
       t.priority, t.id"""
     rows = db.execute(_TASK_LINE.replace("(%s)", f"({inner})") + order)
-    return [TaskLine(**row) for row in rows]
+    return _task_lines(rows)
 
 
 def tasks(
@@ -125,7 +144,7 @@ def tasks(
       order by k.id desc limit %(limit)s"""
     query = _TASK_LINE.replace("(%s)", f"({inner})") + " order by t.id"
     found = {"goal": goal, "states": list(states), "project": project, "limit": limit}
-    return [TaskLine(**row) for row in db.execute(query, found)]
+    return _task_lines(db.execute(query, found))
 
 
 def goals(db: Db, *, everything: bool = False, goal: int | None = None) -> list[GoalLine]:
@@ -138,7 +157,8 @@ def goals(db: Db, *, everything: bool = False, goal: int | None = None) -> list[
              coalesce((select sum(r.spent_micros) from run r where r.goal = g.id), 0)::bigint
                as cost_micros
            from goal g join project p on p.id = g.project left join task t on t.goal = g.id
-           where (%(all)s or g.state <> 'withdrawn') and (%(goal)s::bigint is null or g.id = %(goal)s)
+           where (%(all)s or g.state <> 'withdrawn')
+             and (%(goal)s::bigint is null or g.id = %(goal)s)
            group by g.id, p.slug, p.id order by p.id, g.priority, g.id""",
         {"all": everything or goal is not None, "goal": goal},
     )

@@ -1,0 +1,190 @@
+"""The commands init, run, demo, up, down and restart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clawd.cli import show
+from clawd.cli.session import Session, daemon_pid
+from clawd.cli.verbs import USD, verb
+from clawd.errors import NotRunning, UsageError
+
+_STOP_LIMIT_S = 30.0
+
+
+def _choices(function: Any) -> Any:
+    """What `init` asks, each answerable beforehand."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Take every default; ask nothing."),
+        click.option("--sandbox", type=click.Choice(["auto", "none"]),
+                     help="`none`: agents run without a cage, with your rights."),
+        click.option("--login", type=click.Choice(["token", "key", "inherit"]),
+                     help="How agents log in to Claude."),
+        click.option("--day", "day_micros", type=USD, metavar="USD",
+                     help="The most a day may cost, at list price."),
+        click.option("--landing", type=click.Choice(["follow", "branch"]),
+                     help="follow: your main moves along; branch: you take it yourself."),
+        click.option("--setup", "setup_cmd", metavar="COMMAND",
+                     help="Installs what the tests need."),
+        click.option("--test", "test_cmd", metavar="COMMAND",
+                     help="Must succeed before anything lands."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@verb("init", "clawd init", "clawd init ~/code/shop --test 'make test' --landing branch",
+      "clawd init --yes --day 5")  # fmt: skip
+@click.argument("path", type=click.Path(path_type=Path), default=".")
+@_choices
+@click.pass_obj
+def init_command(session: Session, /, path: Path, yes: bool, as_json: bool, **choices: Any) -> None:
+    """Set clawd up for the repository at PATH, step by step.
+
+    Checks login, cage, set-up, tests on main and the roadmap, and says what each lacks. Safe to
+    repeat: what is there is kept.
+    """
+    from clawd import setup  # noqa: PLC0415
+
+    setup.init(session.home, path.absolute(), ask=ask, say=say, yes=yes, **_given(choices))
+
+
+@verb("run", "clawd run ~/code/shop", "clawd run")
+@click.argument("path", type=click.Path(path_type=Path), default=".")
+@_choices
+@click.pass_obj
+def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **choices: Any) -> int:
+    """Work on the repository at PATH in the foreground until Ctrl-C.
+
+    The first time it asks what `clawd init` asks.
+    """
+    from clawd import daemon  # noqa: PLC0415
+
+    if not _is_known(session, path.absolute()):
+        from clawd import setup  # noqa: PLC0415
+
+        setup.init(session.home, path.absolute(), ask=ask, say=say, yes=yes, **_given(choices))
+    return daemon.main(session.home, foreground=True)
+
+
+@verb("demo", "clawd demo", "clawd demo --pace 0 --json", "clawd --home /tmp/look demo --keep")
+@click.option("--pace", type=click.FloatRange(0, 10), default=1.0, show_default=True,
+              help="How slowly the agents work; 0 is as fast as they can.")  # fmt: skip
+@click.option("--keep", is_flag=True, help="Keep its home afterwards, to look around.")
+@click.pass_context
+def demo_command(ctx: click.Context, pace: float, keep: bool, as_json: bool) -> int:
+    """Watch scripted agents work on a sample project: no account, no key, no cost.
+
+    Everything but the agents is the real thing: database, git, cage, tests, merge train.
+    """
+    from clawd import demo  # noqa: PLC0415
+
+    session: Session = ctx.obj
+    named = ctx.find_root().params.get("home")
+    home = session.home if named else None
+    code: int = demo.run(home=home, pace=pace, keep=keep, as_json=as_json)
+    return code
+
+
+@verb("up", "clawd up", "clawd up --foreground")
+@click.option("--foreground", is_flag=True, help="Stay in this terminal.")
+@click.pass_obj
+def up_command(session: Session, foreground: bool, as_json: bool) -> int:
+    """Start the daemon; it works until `clawd down`."""
+    pid = daemon_pid(session.home)
+    if pid is not None:
+        return _said("up", f"clawd runs already (pid {pid}).", pid, as_json)
+    if not session.home.is_dir():
+        raise NotRunning(f"There is no clawd at {session.home} yet.", "Set it up: clawd init PATH")
+    from clawd import daemon  # noqa: PLC0415
+
+    code = daemon.main(session.home, foreground=foreground)
+    if code == 0 and not foreground:
+        pid = daemon_pid(session.home)
+        _said("up", f"clawd works (pid {pid}). Look: clawd status --watch", pid, as_json)
+    return code
+
+
+@verb("down", "clawd down")
+@click.pass_obj
+def down_command(session: Session, as_json: bool) -> int:
+    """Stop the daemon. Live runs are picked up again at the next start.
+
+    Exit code 3 when it was not running.
+    """
+    if daemon_pid(session.home) is None:
+        raise NotRunning("clawd is not running.", "Start it: clawd up")
+    from clawd import daemon  # noqa: PLC0415
+
+    if not daemon.stop(session.home, _STOP_LIMIT_S):
+        _said("down", f"It did not stop within {_STOP_LIMIT_S:.0f} s.", None, as_json)
+        return 1
+    return _said("down", "clawd is stopped.", None, as_json)
+
+
+@verb("restart", "clawd restart")
+@click.pass_obj
+def restart_command(session: Session, as_json: bool) -> int:
+    """Stop the daemon and start it again; live runs go on and are picked up."""
+    from clawd import daemon  # noqa: PLC0415
+
+    if daemon_pid(session.home) is not None and not daemon.stop(session.home, _STOP_LIMIT_S):
+        _said("restart", f"It did not stop within {_STOP_LIMIT_S:.0f} s.", None, as_json)
+        return 1
+    code = daemon.main(session.home, foreground=False)
+    if code == 0:
+        pid = daemon_pid(session.home)
+        _said("restart", f"clawd works again (pid {pid}).", pid, as_json)
+    return code
+
+
+def ask(
+    question: str, *, default: str = "", choices: Sequence[str] = (), secret: bool = False
+) -> str:
+    """One question on the terminal; without a terminal the default is the answer."""
+    if not sys.stdin.isatty():
+        if default:
+            return default
+        raise UsageError(
+            f"There is nobody to ask: {question}", "Answer with an option; see clawd init --help."
+        )
+    kind = click.Choice(list(choices)) if choices else None
+    answer = click.prompt(
+        show.one_line(question), default=default, type=kind, hide_input=secret,
+        show_default=bool(default) and not secret,
+    )  # fmt: skip
+    return str(answer)
+
+
+def say(text: str, ok: bool | None = None) -> None:
+    """One line of the check-list, ticked or crossed."""
+    mark = {True: "ok ", False: "!! ", None: ""}[ok]
+    if show.is_rich() and ok is not None:
+        mark = "\x1b[32m✓\x1b[0m " if ok else "\x1b[31m✗\x1b[0m "
+    show.line(mark + show.clean(text))
+    sys.stdout.flush()
+
+
+def _given(choices: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in choices.items() if value is not None}
+
+
+def _is_known(session: Session, path: Path) -> bool:
+    from clawd import config  # noqa: PLC0415
+
+    known = config.load(session.home).projects.values() if session.home.is_dir() else ()
+    resolved = path.resolve()
+    return any(Path(project.path).expanduser().resolve() == resolved for project in known)
+
+
+def _said(verb_name: str, text: str, pid: int | None, as_json: bool) -> int:
+    if as_json:
+        show.as_json({"verb": verb_name, "said": text, "pid": pid})
+    else:
+        show.line(text)
+    return 0
