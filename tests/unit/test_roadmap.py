@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -426,3 +427,21 @@ def test_shuffling_keeps_every_identity(titles: list[str], rng: random.Random) -
     changes = reconcile(before, items)
     assert replace(changes, moved=()).empty
     assert all(match.ident == by_title[match.item.title] for match in changes.moved)
+
+
+def test_clawds_own_roadmap_is_in_the_form_it_reads() -> None:
+    text = (Path(__file__).resolve().parents[2] / "ROADMAP.md").read_bytes()
+    roadmap = parse(decode(text))
+    assert roadmap.problems == ()
+    assert all(item.ident and item.body for item in roadmap.items)
+    assert "service" in [item.ident for item in roadmap.items]
+
+
+def test_the_example_of_the_format_page_reads_as_it_says() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "roadmap-format.md").read_text()
+    example = page.split("```markdown\n")[1].split("```")[0]
+    assert [(i.ident, i.done, i.section) for i in parse(example).items] == [
+        ("login", False, ("Shop", "Now")),
+        (None, False, ("Shop", "Now")),
+        (None, True, ("Shop", "Now")),
+    ]
