@@ -243,11 +243,6 @@ class Config:
     )
     projects: Mapping[str, ProjectSettings] = setting(_no_projects, "Repositories under care.")
 
-    @property
-    def network_of_agents(self) -> str:
-        """What an agent's cage may reach: the model's own address, so all of the network."""
-        return "open"
-
     def project(self, slug: str) -> ProjectSettings:
         """The settings of one project."""
         if slug not in self.projects:
