@@ -18,7 +18,7 @@ SECTIONS = {
         "run": Entry("starting", "Work on a repository in the foreground until Ctrl-C."),
         "demo": Entry("starting", "Watch scripted agents work on a sample project."),
         "up": Entry("starting", "Start the daemon."),
-        "down": Entry("starting", "Stop the daemon; live runs go on to their end."),
+        "down": Entry("starting", "Stop the daemon, its runs and its database."),
         "restart": Entry("starting", "Stop the daemon and start it again; no run is lost."),
         "pause": Entry("power", "No new work and no landings; live runs go on."),
         "resume": Entry("power", "Lift a pause or the kill switch."),

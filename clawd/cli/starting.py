@@ -14,7 +14,7 @@ from clawd.cli.session import Session, daemon_pid
 from clawd.cli.verbs import USD, verb
 from clawd.errors import NotRunning, UsageError
 
-_STOP_LIMIT_S = 30.0
+_STOP_LIMIT_S = 60.0
 
 
 def _choices(function: Any) -> Any:
@@ -69,7 +69,9 @@ def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **cho
         from clawd import setup  # noqa: PLC0415
 
         setup.init(session.home, path.absolute(), ask=ask, say=say, yes=yes, **_given(choices))
-    return daemon.main(session.home, foreground=True)
+    code = daemon.main(session.home, foreground=True, say=_progress)
+    _stop_database(session)
+    return code
 
 
 @verb("demo", "clawd demo", "clawd demo --pace 0 --json", "clawd --home /tmp/look demo --keep")
@@ -101,19 +103,14 @@ def up_command(session: Session, foreground: bool, as_json: bool) -> int:
         return _said("up", f"clawd runs already (pid {pid}).", pid, as_json)
     if not session.home.is_dir():
         raise NotRunning(f"There is no clawd at {session.home} yet.", "Set it up: clawd init PATH")
-    from clawd import daemon  # noqa: PLC0415
-
-    code = daemon.main(session.home, foreground=foreground)
-    if code == 0 and not foreground:
-        pid = daemon_pid(session.home)
-        _said("up", f"clawd works (pid {pid}). Look: clawd status --watch", pid, as_json)
-    return code
+    return _start(session, "up", foreground, as_json)
 
 
-@verb("down", "clawd down")
+@verb("down", "clawd down", "clawd down --keep-runs")
+@click.option("--keep-runs", is_flag=True, help="Let live runs go on, for a daemon that follows.")
 @click.pass_obj
-def down_command(session: Session, as_json: bool) -> int:
-    """Stop the daemon. Live runs are picked up again at the next start.
+def down_command(session: Session, keep_runs: bool, as_json: bool) -> int:
+    """Stop the daemon, its runs and its database; tasks go back to the queue.
 
     Exit code 3 when it was not running.
     """
@@ -121,9 +118,8 @@ def down_command(session: Session, as_json: bool) -> int:
         raise NotRunning("clawd is not running.", "Start it: clawd up")
     from clawd import daemon  # noqa: PLC0415
 
-    if not daemon.stop(session.home, _STOP_LIMIT_S):
-        _said("down", f"It did not stop within {_STOP_LIMIT_S:.0f} s.", None, as_json)
-        return 1
+    daemon.stop(session.home, _STOP_LIMIT_S, end_runs=not keep_runs)
+    _stop_database(session)
     return _said("down", "clawd is stopped.", None, as_json)
 
 
@@ -133,14 +129,32 @@ def restart_command(session: Session, as_json: bool) -> int:
     """Stop the daemon and start it again; live runs go on and are picked up."""
     from clawd import daemon  # noqa: PLC0415
 
-    if daemon_pid(session.home) is not None and not daemon.stop(session.home, _STOP_LIMIT_S):
-        _said("restart", f"It did not stop within {_STOP_LIMIT_S:.0f} s.", None, as_json)
-        return 1
-    code = daemon.main(session.home, foreground=False)
-    if code == 0:
+    if daemon_pid(session.home) is not None:
+        daemon.stop(session.home, _STOP_LIMIT_S, end_runs=False)
+    return _start(session, "restart", False, as_json)
+
+
+def _start(session: Session, verb_name: str, foreground: bool, as_json: bool) -> int:
+    from clawd import daemon  # noqa: PLC0415
+
+    code = daemon.main(session.home, foreground=foreground, say=_progress)
+    if code == 0 and not foreground:
         pid = daemon_pid(session.home)
-        _said("restart", f"clawd works again (pid {pid}).", pid, as_json)
+        text = f"clawd works (pid {pid}). Look: clawd status --watch"
+        return _said(verb_name, text, pid, as_json)
     return code
+
+
+def _stop_database(session: Session) -> None:
+    if session.database_url is None:
+        from clawd.adapters import server  # noqa: PLC0415
+
+        server.stop(session.home)
+
+
+def _progress(text: str) -> None:
+    """What takes a moment is said, apart from the answer."""
+    click.echo(show.one_line(text), err=True)
 
 
 def ask(
