@@ -1,1 +1,1 @@
-"""The story, in order: roadmap, plan, claim, workspace, develop, check, review, settle, train, verify, report."""
+"""The story: roadmap, plan, claim, develop, check, review, train, verify, report."""

@@ -10,7 +10,7 @@ from clawd.model import Facts, Project
 from clawd.pipeline import report
 from clawd.pipeline.desk import Desk, branch_of
 from clawd.pipeline.layer import SetupFailed, ensure
-from clawd.pipeline.testing import Stopped, test_tree
+from clawd.pipeline.testing import Stopped, judge_tree
 from clawd.pipeline.workspace import CLAWD
 from clawd.store import approvals, moves, projects
 
@@ -86,7 +86,7 @@ def _judge(desk: Desk, project: Project, main: str, tree: str, runs: int) -> Non
         if isinstance(layer, SetupFailed):
             _settle(desk, project, tree, "setup_failed", layer.output)
             return
-        verdict = test_tree(desk, project, main, layer, runs=runs)
+        verdict = judge_tree(desk, project, main, layer, runs=runs)
     except Stopped:
         return
     _settle(desk, project, tree, verdict.verdict, verdict.output)

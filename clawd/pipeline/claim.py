@@ -164,6 +164,7 @@ def _run_request(
             "turns": allowed.turns,
             "minutes": minutes,
             "usd": micros / budget.MICROS,
+            "capped": micros < allowed.usd_micros,
             "diff_lines": allowed.diff_lines,
             "day": day_of(now),
         },

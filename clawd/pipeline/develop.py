@@ -37,7 +37,7 @@ def start(desk: Desk, taken: Taken) -> None:
         },
     )
     prompt = brief.dev_prompt(task, contract, context, resumed=run.resumes is not None)
-    spawn.start(desk, project, run, prompt, work, base=origin.base, start=origin.start)
+    spawn.start(desk, project, run, prompt, work, base=origin.base, kept=origin.kept or origin.base)
 
 
 def _context(db: Db, task: Task) -> Context:
@@ -80,6 +80,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
         done,
         has_candidate=candidate is not None,
         asks=bool(outbox.questions) and candidate is None,
+        capped_by_envelope=bool(run.limits.get("capped")),
     )
     if refused and outcome.kind in (Kind.COMPLETED, Kind.FAILED):
         outcome = Outcome(Kind.FAILED, Reason.CANDIDATE_REFUSED, refused)
@@ -115,9 +116,9 @@ def _take_out(
             run.base_oid,
             workspace.identity_of(agent),
             {"Clawd-Task": str(task.id), "Clawd-Run": str(run.id), "Clawd-Agent": agent.name},
-            start=str(run.limits.get("start") or run.base_oid),
+            start=str(run.limits.get("kept") or run.base_oid),
         )
-    nothing_new = found.oid == run.limits.get("start", run.base_oid)
+    nothing_new = found.oid == run.limits.get("kept", run.base_oid)
     if nothing_new and outbox.no_change is None and not outbox.answered:
         return None
     if nothing_new and outbox.questions:

@@ -160,7 +160,7 @@ def _pm_failed(
 def _block(db: Db, project: Project, goal: Goal, question: str, run: Run) -> None:
     asked = approvals.ask(db, kind="question", question=question, goal=goal.id)
     blocked = moves.move_goal(
-        db, goal.id, "ask", why=question, actor="pm", run=run.id, reason=Reason.QUESTION.value,
+        db, goal.id, "ask", why=question, actor=run.role.value, run=run.id, reason=Reason.QUESTION.value,
         owner="operator", action=f"clawd answer {asked.id} TEXT, or edit the roadmap",
     )  # fmt: skip
     report.goal_blocked(db, project, blocked)
@@ -185,6 +185,8 @@ def settle_planner(desk: Desk, project: Project, goal: Goal, run: Run, done: Fin
             flaws = _flaws(desk, db, project, goal, plan)
             if flaws:
                 _refuse(db, project, goal, flaws, run)
+            elif plan.questions and not plan.tasks:
+                _block(db, project, goal, "\n".join(plan.questions), run)
             else:
                 _adopt(db, project, goal, plan, run, done)
         elif flaws:
@@ -215,7 +217,7 @@ def _adopt(db: Db, project: Project, goal: Goal, plan: Plan, run: Run, done: Fin
     facts = Facts(
         {"read": done.facts.inputs_digest}, model=done.facts.model, prompt_hash=run.prompt_hash
     )
-    for planned in in_order(plan.tasks):
+    for planned in in_order(plan):
         task = tasks.add(
             db,
             project.id,

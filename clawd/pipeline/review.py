@@ -61,7 +61,7 @@ def start(desk: Desk, taken: Taken) -> None:
     )
     prompt = brief.qa_prompt(task, contract, candidate, context)
     spawn.start(
-        desk, project, run, prompt, work, base=candidate.base_oid, start=candidate.oid,
+        desk, project, run, prompt, work, base=candidate.base_oid,
         schema=QA_SCHEMA, read_only=True,
     )  # fmt: skip
 

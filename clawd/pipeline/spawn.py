@@ -65,7 +65,7 @@ def start(
     work: Path,
     *,
     base: str = "",
-    start: str = "",
+    kept: str = "",
     schema: Mapping[str, Any] | None = None,
     read_only: bool = False,
 ) -> None:
@@ -92,7 +92,7 @@ def start(
             db, run.id, "load", why=f"briefed in {len(prompt)} characters",
             facts=Facts({"base": base}, prompt_hash=prompt_hash), marker=request.marker,
             folder=str(request.folder), cli_version=binary.version, cli_sha=binary.sha256,
-            prompt_hash=prompt_hash, base_oid=base, limits={**run.limits, "start": start},
+            prompt_hash=prompt_hash, base_oid=base, limits={**run.limits, "kept": kept},
         )  # fmt: skip
         if run.task is not None and run.role is Role.DEV:
             moves.move_task(
@@ -217,6 +217,7 @@ def judge(
     wants_schema: bool = False,
     has_candidate: bool | None = None,
     asks: bool = False,
+    capped_by_envelope: bool = False,
 ) -> Outcome:
     """The outcome by the rules of policy/outcome.py."""
     ending = Ending(done.result.rc, done.result.why, done.result.reason, done.stderr)
@@ -227,6 +228,7 @@ def judge(
         wants_schema=wants_schema,
         has_candidate=has_candidate,
         asks=asks,
+        capped_by_envelope=capped_by_envelope,
     )
 
 

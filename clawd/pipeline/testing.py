@@ -21,7 +21,7 @@ class Stopped(Exception):
     """The daemon stops or was frozen: the tests said nothing."""
 
 
-def test_tree(
+def judge_tree(
     desk: Desk, project: Project, commit: str, layer: Layer, *, runs: int = 1, fresh: bool = False
 ) -> TestVerdict:
     """Green, red or flaky: a red run is repeated once, since only a second look tells them apart.

@@ -11,7 +11,7 @@ from clawd.pipeline import ending, takeover
 from clawd.pipeline.brief import cut
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.layer import SetupFailed, ensure
-from clawd.pipeline.testing import Stopped, test_tree
+from clawd.pipeline.testing import Stopped, judge_tree
 from clawd.pipeline.workspace import CLAWD
 from clawd.policy.failure import Reason
 from clawd.policy.train import Seen, next_step
@@ -88,7 +88,7 @@ def _test(desk: Desk, project: Project, car: Car) -> TestVerdict:
     layer = ensure(desk, project, car.commit)
     if isinstance(layer, SetupFailed):
         return TestVerdict("red", 1, None, 0, "", f"set-up failed:\n{layer.output}")
-    return test_tree(desk, project, car.commit, layer)
+    return judge_tree(desk, project, car.commit, layer)
 
 
 def _land(desk: Desk, project: Project, car: Car, verdict: TestVerdict) -> None:

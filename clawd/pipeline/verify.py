@@ -8,7 +8,7 @@ from clawd.model import Facts, Goal, Project, Task
 from clawd.pipeline import report, takeover
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.layer import SetupFailed, ensure
-from clawd.pipeline.testing import Stopped, test_tree
+from clawd.pipeline.testing import Stopped, judge_tree
 from clawd.pipeline.workspace import CLAWD
 from clawd.policy import roadmap
 from clawd.store import evidence, goals, landings, moves, projects, runs
@@ -85,7 +85,7 @@ def tick(desk: Desk, project: Project) -> bool:
         layer = ensure(desk, project, commit)
         if isinstance(layer, SetupFailed):
             return False
-        verdict = test_tree(desk, project, commit, layer)
+        verdict = judge_tree(desk, project, commit, layer)
     except Stopped:
         return False
     if verdict.verdict != "green":

@@ -28,6 +28,7 @@ class Origin:
 
     start: str
     base: str
+    kept: str = ""  # commits up to here were imported before and stay as they are
     merge_of: str = ""  # a candidate to be merged onto start, markers left
 
 
@@ -50,7 +51,7 @@ def choose_origin(desk: Desk, project: Project, task: Task) -> Origin:
     if candidate is not None and not candidate.no_change:
         if _was_bounced(came):
             return Origin(main, main, merge_of=candidate.oid)
-        return Origin(candidate.oid, candidate.base_oid)
+        return Origin(candidate.oid, candidate.base_oid, kept=candidate.oid)
     if earlier and earlier[-1].base_oid:
         kept = hub.head(salvage_ref(earlier[-1].id))
         if kept is not None and hub.is_ancestor(earlier[-1].base_oid, kept):

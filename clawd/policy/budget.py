@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 MICROS = 1_000_000
 # Below this a run cannot do anything useful: the first reply alone costs more.
-SMALLEST_GRANT = 50_000
+SMALLEST_GRANT = 200_000
 
 
 @dataclass(frozen=True, slots=True)

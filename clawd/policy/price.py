@@ -101,6 +101,7 @@ ALIASES: Mapping[str, str] = {
     "opus": "claude-opus-5-5",
     "sonnet": "claude-sonnet-5-5",
     "haiku": "claude-haiku-5-5",
+    "scripted": "claude-sonnet-5-5",  # what the demo's agents call themselves: nominal prices
 }
 _NEWEST = date.max
 _SUFFIX = re.compile(r"(-\d{8}|-latest)?(\[\w+\])?$")
@@ -128,6 +129,7 @@ def plain_name(model: str) -> str:
 def keeper_prices(day: date = _NEWEST) -> dict[str, dict[str, int]]:
     """The table as the keeper's meter takes it; the dearer tier, for it knows no prompt size."""
     dearest = Usage(input=_MILLION)
+    named = {**PRICES, **{alias: PRICES[model] for alias, model in ALIASES.items()}}
     return {
         name: {
             "in": price.input,
@@ -136,7 +138,7 @@ def keeper_prices(day: date = _NEWEST) -> dict[str, dict[str, int]]:
             "write_1h": price.write_1h,
             "read": price.read,
         }
-        for name, rows in PRICES.items()
+        for name, rows in named.items()
         for price in [_at(rows, dearest, day)]
     }
 

@@ -89,7 +89,7 @@ def _with_pip(look: Look, project: dict[str, Any], wants_pytest: bool) -> _Setup
 
 def _locked(look: Look) -> tuple[str, ...]:
     return tuple(
-        f"{lock} is not used, so pip chooses versions: `{program}` is not reachable inside the cage."
+        f"{lock} is not used: `{program}` is not reachable in the cage, so pip chooses versions."
         for lock, program in (("uv.lock", "uv"), ("poetry.lock", "poetry"))
         if look.exists(lock)
     )
