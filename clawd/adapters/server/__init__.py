@@ -20,6 +20,7 @@ from clawd.adapters.server.layout import (
     find_layout,
     is_private,
     make_layout,
+    prepare_home,
 )
 from clawd.adapters.server.settings import conninfo
 from clawd.errors import ClawdError
@@ -61,8 +62,8 @@ def ensure_running(
     if running is not None:
         return running
     deadline = time.monotonic() + timeout_s
-    layout = make_layout(home)
-    with _locked(layout, deadline):
+    home = prepare_home(home)
+    with _locked(home, deadline):
         layout = make_layout(home)
         running = _attach(layout)
         if running is not None:
@@ -94,7 +95,7 @@ def stop(home: Path, *, timeout_s: float = 30) -> bool:
     if layout is None or not layout.data.exists():
         return False
     deadline = time.monotonic() + timeout_s
-    with _locked(layout, deadline):
+    with _locked(layout.home, deadline):
         return launch.end_server(layout, deadline)
 
 
@@ -110,9 +111,9 @@ def discard(home: Path) -> None:
 
 
 def status(home: Path) -> Status:
-    """The facts about the home's server for a health report."""
+    """The facts about the home's server for a health report; no data, no facts."""
     layout = find_layout(home)
-    if layout is None:
+    if layout is None or not layout.data.exists():
         return Status(False, None, None, None, None, None)
     said = read_pid_file(layout.data)
     process = find_server(said.pid, layout.data, layout.uid) if said else None
@@ -160,10 +161,10 @@ def _wait_for_another(layout: Layout, deadline: float) -> bool:
 
 
 @contextmanager
-def _locked(layout: Layout, deadline: float) -> Iterator[None]:
+def _locked(home: Path, deadline: float) -> Iterator[None]:
     """One process at a time starts or stops this home's server."""
     with explained("Locking the database folder"):
-        descriptor = os.open(layout.home / "pg" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(home / "pg" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
 
     def locked() -> bool:
         try:

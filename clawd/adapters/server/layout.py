@@ -105,26 +105,29 @@ def find_layout(home: Path) -> Layout | None:
         )
     try:
         cluster = Path(pointer.read_text().strip())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     uid, gid = _unprivileged_account()
     return Layout(home, _trusted_cluster(cluster, pointer), uid, gid)
 
 
-def make_layout(home: Path) -> Layout:
-    """The layout of a home, with every folder but the data made and owned as it must be."""
+def prepare_home(home: Path) -> Path:
+    """Makes the home and its `pg` folder, where the lock lies, unless they can never work."""
     home = home.resolve()
     if any(not character.isprintable() for character in str(home)):
         raise ClawdError(f"The path {str(home)!r} has unprintable characters.", "Use another home.")
+    account_name(os.geteuid())
     with explained(f"Preparing the database folder in {home}"):
+        find_layout(home)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        layout = find_layout(home)
         private_folder(home / "pg", os.geteuid())
-        if layout is None:
-            layout = _place_for_root(home)
-        if os.geteuid() == 0:
-            private_folder(layout.socket_dir, layout.uid)
-            return layout
+    return home
+
+
+def make_layout(home: Path) -> Layout:
+    """The layout of a prepared home, with every folder but the data; under the home's lock."""
+    with explained(f"Preparing the database folder in {home}"):
+        layout = find_layout(home) or _place_for_root(home)
         if layout.socket_dir.parent != layout.cluster:
             private_folder(layout.socket_dir.parent, layout.uid)
         private_folder(layout.socket_dir, layout.uid)
