@@ -411,7 +411,7 @@ create table landing (
   old_main  text not null,
   new_main  text not null,
   tree      text not null,
-  state     text not null default 'intent' check (state in ('intent', 'landed', 'void')),
+  state     text not null default 'intent' check (state in ('asked', 'intent', 'landed', 'void')),
   epoch     bigint not null default 0,
   at        timestamptz not null default clawd_now(),
   landed_at timestamptz

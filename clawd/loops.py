@@ -22,6 +22,7 @@ from clawd.pipeline import (
     review,
     roadmap,
     train,
+    undo,
     verify,
 )
 from clawd.pipeline.claim import Taken
@@ -47,6 +48,7 @@ class Work:
         """One round; hints call it early, the timer repairs lost hints."""
         with self._lock:
             busy = set(self._busy)
+        recover.end_stale(self._desk)
         for run, result in recover.ended(self._desk, busy):
             self._submit(run.id, recover.settle, self._desk, run, result)
         review.reuse(self._desk)
@@ -195,7 +197,9 @@ class Merge:
     def _turn(self, project: Project) -> bool:
         desk = self._desk
         current = baseline.refresh(desk, project)
-        moved = False if self._paused(current) else train.turn(desk, current)
+        moved = False
+        if not self._paused(current):
+            moved = undo.turn(desk, current) or train.turn(desk, current)
         with desk.db() as db:
             landed = [t for t in tasks.in_state(db, "verifying") if t.project == project.id]
         for task in landed:

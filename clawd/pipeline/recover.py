@@ -110,6 +110,14 @@ def heartbeat(desk: Desk) -> None:
             launch.stop(desk.run_folder(run.id), "fenced: the task was taken from this run")
 
 
+def end_stale(desk: Desk) -> None:
+    """Ends runs whose task was cancelled, edited or taken while they worked."""
+    with desk.db() as db:
+        stale = runs.stale(db, desk.host)
+    for run, reason in stale:
+        launch.stop(desk.run_folder(run), f"{reason}: the task was taken from this run")
+
+
 def scan(desk: Desk) -> int:
     """Leases that ran out: another host's after its grace; ours are settled, not scanned."""
     with desk.db() as db:

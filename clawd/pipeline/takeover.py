@@ -9,7 +9,8 @@ from clawd.errors import ClawdError
 from clawd.model import Facts, Landing, LandingRow, Project, Task
 from clawd.pipeline import report
 from clawd.pipeline.desk import Desk, branch_of
-from clawd.store import landings, moves, projects, tasks
+from clawd.policy.failure import Reason
+from clawd.store import goals, landings, moves, projects, tasks
 from clawd.store.rows import Db
 
 EVENTS = {"land": "land", "revert": "revert"}
@@ -33,7 +34,25 @@ def after_landing(desk: Desk, project: Project, intent: LandingRow) -> None:
         else:
             moves.move_task(db, task.id, event, why=why, actor="train", facts=facts)
             _tell(db, project, task, intent, not_followed)
+        if event == "revert":
+            _reopen_goal(db, task)
         moves.hint(db)
+
+
+def _reopen_goal(db: Db, task: Task) -> None:
+    """A goal that lost its proof is not done any more; what follows is the operator's to say."""
+    goal = goals.by_id(db, task.goal) if task.goal else None
+    if goal is None or goal.state not in ("done", "planned"):
+        return
+    why = f"task {task.id} of it was taken back out of main"
+    if goal.state == "done":
+        moves.move_goal(
+            db, goal.id, "redo", why=why, actor="train", reason=Reason.REVERTED.value,
+            owner="operator", action=f"edit it in ROADMAP.md, or clawd goal reopen {goal.id}",
+            done_by="",
+        )  # fmt: skip
+    else:
+        moves.tell(db, "goal", goal.id, "task_reverted", why, actor="train")
 
 
 def _tell(db: Db, project: Project, task: Task, intent: LandingRow, not_followed: str) -> None:

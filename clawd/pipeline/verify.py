@@ -11,6 +11,7 @@ from clawd.pipeline.layer import SetupFailed, ensure
 from clawd.pipeline.testing import Stopped, judge_tree
 from clawd.pipeline.workspace import CLAWD
 from clawd.policy import roadmap
+from clawd.policy.failure import Reason
 from clawd.store import evidence, goals, landings, moves, projects, runs
 
 ROADMAP = "ROADMAP.md"
@@ -64,13 +65,9 @@ def close_goals(desk: Desk) -> int:
 
 
 def tick(desk: Desk, project: Project) -> bool:
-    """One daemon commit that ticks what is done, tested and landed like any other change."""
+    """One daemon commit that marks what is done, tested and landed like any other change."""
     with desk.db() as db:
-        due = [
-            g
-            for g in goals.of_project(db, project.id)
-            if g.state == "done" and g.done_by == "clawd" and not g.ticked
-        ]
+        due = [g for g in goals.of_project(db, project.id) if _box_is_wrong(g)]
     if not due or project.baseline_verdict != "green" or project.landings_held:
         return False
     hub = desk.hub(project)
@@ -104,11 +101,19 @@ def tick(desk: Desk, project: Project) -> bool:
     return True
 
 
+def _box_is_wrong(goal: Goal) -> bool:
+    """Done by us and not ticked yet, or ticked and taken back since."""
+    if goal.ticked:
+        return goal.state == "planned" and goal.reason == Reason.REVERTED
+    return goal.state == "done" and goal.done_by == "clawd"
+
+
 def _ticked(raw: bytes, due: list[Goal]) -> bytes | None:
     try:
         text = roadmap.decode(raw)
         for goal in due:
-            text = roadmap.tick(text, goal.title, goal.line, goal.ident)
+            mark = roadmap.untick if goal.ticked else roadmap.tick
+            text = mark(text, goal.title, goal.line, goal.ident)
     except roadmap.RoadmapBroken:
         return None
     return text.encode()
@@ -118,11 +123,11 @@ def _commit(desk: Desk, project: Project, main: str, text: bytes, due: list[Goal
     hub = desk.hub(project)
     tree = with_file(hub, main, ROADMAP, text)
     titles = "\n".join(f"- {goal.title}" for goal in due)
-    message = f"Tick {len(due)} done on the roadmap\n\n{titles}"
+    message = f"Mark {len(due)} on the roadmap\n\n{titles}"
     return merge.commit_merge(hub, tree, [main], message, CLAWD, desk.now())
 
 
 def _mark(desk: Desk, due: list[Goal]) -> None:
     with desk.db() as db:
         for goal in due:
-            goals.mark_ticked(db, goal.id, True)
+            goals.mark_ticked(db, goal.id, not goal.ticked)

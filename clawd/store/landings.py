@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clawd.model import LandingRow
+from clawd.store import moves
 from clawd.store.rows import Db, columns, many, one
 
 _COLUMNS = columns(LandingRow)
@@ -52,7 +53,7 @@ def settle(db: Db, landing: int, state: str) -> None:
     db.execute(
         """update landing set state = %s,
              landed_at = case when %s = 'landed' then clawd_now() end
-           where id = %s and state = 'intent'""",
+           where id = %s and state in ('asked', 'intent')""",
         (state, state, landing),
     )
 
@@ -116,3 +117,48 @@ def tested(db: Db, project: int, tree: str, cmd_digest: str, env_digest: str) ->
         (project, tree, cmd_digest, env_digest),
     ).fetchone()
     return None if row is None else TestVerdict(**row)
+
+
+def ask_undo(db: Db, task: int, by: str) -> list[int]:
+    """Asks the train to take a landing back, and what was built on it first, newest first."""
+    rows = db.execute(
+        """with recursive built as (
+             select %(task)s::bigint as task
+             union select d.task from task_dep d join built b on b.task = d.needs)
+           insert into landing (project, task, kind, candidate, old_main, new_main, tree, state)
+           select l.project, l.task, 'revert', l.candidate, '', l.new_main, '', 'asked'
+             from landing l join task t on t.id = l.task
+             where l.task in (select task from built) and l.kind = 'land' and l.state = 'landed'
+               and t.state in ('verifying', 'done')
+             order by l.id desc
+           on conflict (task, kind) where state <> 'void' do nothing
+           returning task""",
+        {"task": task},
+    ).fetchall()
+    for row in rows:
+        moves.tell(db, "task", row["task"], "ask_undo", f"undo of task {task}", actor=by)
+    return [row["task"] for row in rows]
+
+
+def asked(db: Db, project: int) -> list[LandingRow]:
+    """Reverts the operator asked for, the newest landing first."""
+    return many(
+        db,
+        LandingRow,
+        f"select {_COLUMNS} from landing where project = %s and state = 'asked' order by id",
+        (project,),
+    )
+
+
+def promise(db: Db, landing: int, old_main: str, new_main: str, tree: str) -> LandingRow:
+    """An asked revert becomes an intent: its commit is made and tested."""
+    found = one(
+        db,
+        LandingRow,
+        f"""update landing set state = 'intent', old_main = %s, new_main = %s, tree = %s
+            where id = %s and state = 'asked' returning {_COLUMNS}""",
+        (old_main, new_main, tree, landing),
+    )
+    if found is None:
+        raise moves.IllegalMove(f"Landing {landing} is not asked for any more.")
+    return found

@@ -162,3 +162,14 @@ def failures_in_a_row(db: Db, project: int, role: str) -> int:
     ).fetchone()
     assert row is not None
     return int(row["n"])
+
+
+def stale(db: Db, host: str) -> list[tuple[int, str]]:
+    """Live runs whose task is no longer theirs, with the word that says why."""
+    rows = db.execute(
+        f"""select r.id, case when t.state = 'cancelled' then 'cancelled' else 'fenced' end as word
+            from run r join task t on t.id = r.task
+            where r.state in {_LIVE} and r.host = %s and t.leased_by_run is distinct from r.id""",
+        (host,),
+    )
+    return [(row["id"], row["word"]) for row in rows]

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from clawd import machine
+from clawd.policy.failure import REASONS, Reason
 from clawd.store.rows import Db
 
 IDLE_ALARM = timedelta(minutes=15)
@@ -201,7 +202,7 @@ def stopped(db: Db, limit: int = 20) -> list[Stopped]:
               order by id desc limit %(n)s)""",
         {"n": limit},
     )
-    return [Stopped(**row) for row in rows]
+    return [Stopped(**{**row, "action": row["action"] or _remedy(row["reason"])}) for row in rows]
 
 
 def day_of(now: datetime) -> str:
@@ -254,6 +255,11 @@ def value(db: Db, query: str, params: Any = ()) -> Any:
     """The one value of a query that names it `v`; None when there is no row."""
     row = db.execute(query, params).fetchone()
     return None if row is None else row["v"]
+
+
+def _remedy(reason: str) -> str:
+    known = REASONS.get(Reason(reason)) if reason in set(Reason) else None
+    return known.remedy if known else ""
 
 
 def _command(kind: str, ask: int) -> str:

@@ -11,6 +11,37 @@ from clawd.store.lineage import Decision
 from clawd.store.rows import Db
 from clawd.store.views_task import CandidateLine, Detail, LandingLine, RunLine, VerdictLine
 
+_PHRASES = {
+    "ask": "The agent asked",
+    "hold": "Held for a person",
+    "fail": "The run failed",
+    "lose": "The run was lost",
+    "yield": "The run gave the task back",
+    "give_up": "Given up",
+    "check_red": "The check was red",
+    "bounce": "Sent back from the train",
+    "review": "Sent back to review",
+    "pass": "QA's pass still holds",
+    "no_change": "Nothing has to change",
+    "prove": "Proven",
+    "miss": "Not proven yet",
+    "park": "Parked",
+    "cancel": "Cancelled",
+    "retry": "Started over",
+    "reopen": "Reopened",
+    "deny": "Refused by the operator",
+    "expire": "Nobody answered in time",
+    "resume_dev": "Went on",
+    "resume_review": "Went on to review",
+    "resume_merge": "Went on to the train",
+    "resume_proof": "Went on to its proof",
+    "edit": "Edited",
+    "budget": "Money",
+    "run_fail": "The run ended",
+    "run_fence": "A run was fenced off",
+    "run_lose": "A run was lost",
+    "run_cancel": "A run was ended",
+}
 _QUIET = frozenset({"run_load", "run_execute", "run_complete", "start", "run_create"})
 
 
@@ -134,11 +165,16 @@ class _Teller:
 
     def _plain(self, row: Decision, run: RunLine | None) -> str:
         where = f" (run {run.id}, {run.agent}, {usd(run.cost_micros)})" if run is not None else ""
-        return f"{row.action.replace('_', ' ')}{where}: {row.why or 'no reason was written'}."
+        said = _PHRASES.get(row.action) or row.action.replace("_", " ").capitalize()
+        return f"{said}{where}: {row.why.strip().rstrip('.') or 'no reason was written'}."
 
 
 def _worked(run: RunLine) -> str:
-    return f"{run.agent} worked {run.minutes:g} min, {run.turns} turns, {usd(run.cost_micros)}"
+    return f"{run.agent} worked {_span(run.minutes)}, {run.turns} turns, {usd(run.cost_micros)}"
+
+
+def _span(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes >= 2 else f"{minutes * 60:.0f} s"
 
 
 def _candidate(found: CandidateLine | None) -> str:
