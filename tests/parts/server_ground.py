@@ -36,7 +36,8 @@ def script(
     code: str, *arguments: object, uid: int | None = None, path: Path | None = None
 ) -> subprocess.Popen[str]:
     """A fresh Python that runs `code` with the keeper imported, as `uid` when given."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(path or REPOSITORY)}
+    found = [str(path or REPOSITORY), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, found))}
     if uid is not None:
         environ["TEST_UID"] = str(uid)
     return subprocess.Popen(
