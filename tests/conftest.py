@@ -25,7 +25,8 @@ from clawd.adapters import postgres, server
 # What a developer's shell says must not decide how a test ends.
 _FOREIGN = ("GIT_", "ANTHROPIC_", "CLAUDE", "PG", "CLAWD_")
 for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
-    del os.environ[_name]
+    if not _name.startswith("CLAWD_TEST_"):
+        del os.environ[_name]
 
 _TEMPLATE = "clawd_template"
 _TEST_SETTINGS = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"

@@ -131,6 +131,12 @@ class ClaudeSettings:
 
     path: str = setting("", "Where it is; empty looks it up in PATH and the usual places.")
     minimum: str = setting("2.1.197", "Older versions are refused.")
+    retries: int = setting(
+        8, "How often it asks again when the API fails, before the run gives up.", least=0, most=50
+    )
+    api_timeout_s: int = setting(
+        600, "One request to the API without an answer.", unit="seconds", least=1, most=3600
+    )
 
 
 @dataclass(frozen=True, slots=True)

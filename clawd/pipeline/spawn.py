@@ -126,7 +126,10 @@ def _launch(
     program = str(_program_inside(binary)) if caged else str(binary.path)
     role_file = ROLE_INSIDE if caged else str(folder / "role.md")
     secret, base_url = _login(desk)
-    env = claude.environment(base_url)
+    client = desk.config.claude
+    env = claude.environment(
+        base_url, retries=client.retries, timeout_ms=1000 * client.api_timeout_s
+    )
     layer = _layer(desk, project, run)
     spec = CageSpec(
         workspace=work,
