@@ -8,7 +8,7 @@ import click
 
 from clawd.cli import show
 from clawd.cli.session import Session, open_db
-from clawd.cli.verbs import ID, USD, tell, verb
+from clawd.cli.verbs import ID, USD, json_option, tell, verb
 from clawd.store.views_money import WAYS, Cost, EnvelopeLine
 
 
@@ -51,11 +51,12 @@ def money_line(found: Cost) -> str:
 
 
 @click.group("budget", invoke_without_command=True)
+@json_option
 @click.pass_context
-def budget_command(ctx: click.Context) -> None:
+def budget_command(ctx: click.Context, as_json: bool) -> None:
     """Limits of money: `show` (what you get without a verb) and `set`."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(show_, as_json=False)
+        ctx.invoke(show_, as_json=as_json)
 
 
 @verb("show", "clawd budget", "clawd budget show --json", shape=Budget)

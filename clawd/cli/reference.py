@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterator
+from typing import get_args, get_origin, get_type_hints
 
 import click
 
@@ -60,8 +62,7 @@ def _page(command: click.Command, path: str) -> str:
         if command.examples:
             parts.append("```\n" + "\n".join(command.examples) + "\n```")
         if command.shape is not None:
-            keys = ", ".join(f"`{key}`" for key in show.keys_of(command.shape))
-            parts.append(f"JSON keys: {keys}")
+            parts.append("JSON:\n\n" + "\n".join(_keys(command.shape)))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -70,11 +71,24 @@ def _text(command: click.Command) -> str:
     return "\n\n".join(" ".join(part.split()) for part in paragraphs)
 
 
+def _keys(shape: type, path: str = "") -> Iterator[str]:
+    """The keys of an answer, and those of what is nested in it, one line each."""
+    keys = ", ".join(f"`{key}`" for key in show.keys_of(shape))
+    yield f"- {f'`{path}`: ' if path else ''}{keys}"
+    for name, kind in get_type_hints(shape).items():
+        inner = get_args(kind)
+        if get_origin(kind) is list and dataclasses.is_dataclass(inner[0]):
+            yield from _keys(inner[0], f"{path}{'.' if path else ''}{name}[]")
+        for one in (kind, *inner) if get_origin(kind) is not list else ():
+            if dataclasses.is_dataclass(one) and isinstance(one, type):
+                yield from _keys(one, f"{path}{'.' if path else ''}{name}")
+
+
 def _option(param: click.Parameter) -> str:
     if not isinstance(param, click.Option) or param.hidden:
         return ""
     names = ", ".join(f"`{name}`" for name in param.opts)
-    takes = "" if param.is_flag else f" {param.metavar or param.type.name.upper()}"
+    takes = "" if param.is_flag else f" {param.metavar or 'NUMBER'}"
     if isinstance(param.type, click.Choice):
         takes = " " + "|".join(str(choice) for choice in param.type.choices)
     default = f" Default: {param.default}." if param.show_default else ""

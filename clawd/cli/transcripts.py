@@ -107,7 +107,10 @@ def diff_command(session: Session, task: int, run: int | None, as_json: bool) ->
     from clawd.adapters.git import merge  # noqa: PLC0415 - git only here
     from clawd.adapters.git.bare import Bare  # noqa: PLC0415
 
-    hub = Bare(session.home / "hubs" / f"{slug}.git")
+    path = session.home / "hubs" / f"{slug}.git"
+    if not path.is_dir():
+        raise Refused(f"The commits of {slug} are not in {path}.", "Ask on the project's own host.")
+    hub = Bare(path)
     patch = merge.patch_text(hub, candidate.base_oid, candidate.oid, _DIFF_LIMIT_BYTES)
     if as_json:
         show.as_json(Diff(task, candidate.id, candidate.run, candidate.base_oid, candidate.oid,

@@ -470,6 +470,20 @@ def test_a_pointer_to_a_lost_or_foreign_folder_is_refused(home: Path) -> None:
 
 
 @as_root
+def test_the_server_of_a_deleted_home_ends_when_the_home_begins_anew(home: Path) -> None:
+    old = server.ensure_running(home)
+    pid = postmaster(old.data).pid
+    shutil.rmtree(home / "pg")
+    try:
+        new = server.ensure_running(home)
+        assert new.data != old.data
+        assert not launch.is_alive(pid)
+        assert old.data.exists(), "data is never thrown away on a guess"
+    finally:
+        shutil.rmtree(old.data.parent)
+
+
+@as_root
 def test_root_leaves_the_database_of_a_plain_user_alone(home: Path) -> None:
     (home / "pg" / "data").mkdir(parents=True)
     os.chown(home / "pg" / "data", NOBODY, NOBODY)
