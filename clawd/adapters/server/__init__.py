@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clawd.adapters.server import launch
@@ -71,6 +71,7 @@ def ensure_running(
         programs = launch.find_programs(layout)
         if not layout.data.exists():
             say("Creating the database...")
+            _end_abandoned(layout, deadline)
             launch.create_cluster(layout, programs)
         elif not _wait_for_another(layout, deadline):
             say("Starting the database...")
@@ -158,6 +159,19 @@ def _wait_for_another(layout: Layout, deadline: float) -> bool:
             f"Recovery after a crash can take minutes: run the command again; log: {layout.log}.",
         )
     return True
+
+
+def _end_abandoned(layout: Layout, deadline: float) -> None:
+    """Stops the server of an earlier life of this home, deleted without its data elsewhere.
+
+    The data stays: only a person knows whether the home was lost or thrown away.
+    """
+    if not layout.drops_privileges:
+        return
+    same_home = layout.cluster.name.split("-")[0]
+    for cluster in layout.cluster.parent.glob(f"{same_home}-*"):
+        if cluster != layout.cluster:
+            launch.end_server(replace(layout, cluster=cluster), deadline)
 
 
 @contextmanager
