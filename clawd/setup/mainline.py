@@ -58,9 +58,10 @@ def _must_look_again(before: Project | None, now: Project) -> bool:
 
 
 def _judge(out: Checklist, desk: Desk, project: Project, *, again: bool) -> Project:
-    if project.setup_cmd:
-        out.note(f"Set-up: {project.setup_cmd}")
-    out.note(f"Tests of main, {RUNS} times: {project.test_cmd}")
+    if again or project.baseline_verdict == _NOT_KNOWN:
+        if project.setup_cmd:
+            out.note(f"Set-up: {project.setup_cmd}")
+        out.note(f"Tests of main, {RUNS} times: {project.test_cmd}")
     with beating(desk):
         if again:
             with desk.db() as db:
