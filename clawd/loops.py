@@ -19,6 +19,7 @@ from clawd.pipeline import (
     develop,
     plan,
     recover,
+    report,
     review,
     roadmap,
     train,
@@ -28,7 +29,7 @@ from clawd.pipeline import (
 from clawd.pipeline.claim import Taken
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.recover import Follower
-from clawd.store import goals, outbox, projects, tasks
+from clawd.store import goals, outbox, projects, tasks, views
 
 IDLE_S = 15.0
 FEED_ROWS_KEPT = 10_000
@@ -101,6 +102,7 @@ class Plan:
         self._desk, self._wake = desk, wake
         self._watches: dict[int, RoadmapWatch] = {}
         self._look_at: dict[int, float] = {}
+        self._pass_at: dict[int, float] = {}
 
     def tick(self) -> float:
         """Looks at files that may have changed; calls a model only for items that did."""
@@ -111,10 +113,17 @@ class Plan:
             self._watch(project)
             if monotonic() >= self._look_at.get(project.id, 0.0):
                 self._look_at[project.id] = monotonic() + desk.config.roadmap.poll_s
-                roadmap.read(desk, project)
+                roadmap.read(desk, project, again=self._pass_is_due(project))
             plan.start_pm(desk, project)
         self._plan_goals({project.id: project for project in cared_for})
         return min(IDLE_S, desk.config.roadmap.poll_s)
+
+    def _pass_is_due(self, project: Project) -> bool:
+        """A full pass now and then, even when the file's hash says that nothing changed."""
+        due = monotonic() >= self._pass_at.get(project.id, 0.0)
+        if due:
+            self._pass_at[project.id] = monotonic() + 60 * self._desk.config.roadmap.pass_minutes
+        return due
 
     def _plan_goals(self, by_id: dict[int, Project]) -> None:
         with self._desk.db() as db:
@@ -227,7 +236,7 @@ class Beat:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._boot = _boot_id()
-        self._due = {"heartbeat": 0.0, "scan": 0.0, "trim": 0.0}
+        self._due = {"heartbeat": 0.0, "scan": 0.0, "alarm": 0.0, "trim": 0.0}
 
     def tick(self) -> float:
         """Own leases first, then everybody else's."""
@@ -239,6 +248,9 @@ class Beat:
             recover.heartbeat(desk)
         if self._is_due("scan", lease.scan_s):
             recover.scan(desk)
+        if self._is_due("alarm", 60):
+            with desk.db() as db:
+                report.idle_alarm(db, views.overview(db))
         if self._is_due("trim", 3600):
             with desk.db() as db:
                 outbox.trim_feed(db, FEED_ROWS_KEPT)

@@ -19,7 +19,7 @@ class Found:
     """One line of the doctor."""
 
     name: str
-    ok: bool
+    ok: bool | None
     detail: str
     remedy: str
 
@@ -63,27 +63,27 @@ class Version:
 
 @verb("doctor", "clawd doctor", "clawd doctor --json | jq '.findings[] | select(.ok | not)'",
       shape=Health)  # fmt: skip
+@click.option("--probe", is_flag=True, help="Try the login too, with one tiny call to the model.")
 @click.pass_obj
-def doctor_command(session: Session, as_json: bool) -> int:
+def doctor_command(session: Session, probe: bool, as_json: bool) -> int:
     """What is well, what is not, and what to do about each.
 
     Exit code 1 when something is not well.
     """
     from clawd import doctor  # noqa: PLC0415
 
-    findings = [Found(f.name, f.ok, f.detail, f.remedy) for f in doctor.check(session.home)]
-    found = Health(all(one.ok for one in findings), findings)
+    findings = [
+        Found(f.name, f.ok, f.detail, f.remedy) for f in doctor.check(session.home, probe=probe)
+    ]
+    found = Health(all(one.ok is not False for one in findings), findings)
     if as_json:
         show.as_json(found)
         return 0 if found.ok else 1
     for one in findings:
-        mark = "ok" if one.ok else "!!"
-        if show.is_rich():
-            mark = "\x1b[32m✓\x1b[0m " if one.ok else "\x1b[31m✗\x1b[0m "
-        show.line(f"{mark} {show.one_line(one.name)}: {show.one_line(one.detail)}")
+        show.line(f"{show.tick(one.ok)} {show.one_line(one.name)}: {show.one_line(one.detail)}")
         if one.remedy and not one.ok:
             show.line(f"   -> {show.one_line(one.remedy)}")
-    bad = sum(not one.ok for one in findings)
+    bad = sum(one.ok is False for one in findings)
     show.line("All is well." if found.ok else f"{bad} of {len(findings)} need you.")
     return 0 if found.ok else 1
 

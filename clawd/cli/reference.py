@@ -13,20 +13,34 @@ from clawd.cli import show
 from clawd.cli.lazy import LazyGroup
 from clawd.cli.verbs import Verb
 
+_HEAD = """\
+# Commands
+
+<!-- written by make docs from the commands themselves -->
+
+Every command takes `--help`, with examples, and every answer is plain text when it is piped or
+`NO_COLOR` is set. With `--json` it is one JSON object whose keys stay: they are listed below, times
+are ISO 8601, and money is told as whole micro-dollars (`cost_micros`) and as dollars (`cost_usd`).
+
+Exit codes: 0 ok, 1 the answer is no, 2 usage, 3 not running, 4 refused by policy.
+
+`clawd --home PATH` or `CLAWD_HOME` names the home, `~/.clawd` otherwise. Read commands need no
+daemon: they start the home's database when it is down and stop it again."""
+
 
 def markdown() -> str:
-    """docs/commands.md between its markers: every verb with options, examples and JSON keys."""
+    """The whole of docs/commands.md: every verb with options, examples and JSON keys."""
     from clawd.cli.main import cli  # noqa: PLC0415
 
     context = click.Context(cli, info_name="clawd")
-    parts: list[str] = []
+    parts = [_HEAD]
     for title, section in cli.sections.items() if isinstance(cli, LazyGroup) else ():
         parts.append(f"## {title}")
         for name in section:
             command = cli.get_command(context, name)
             assert command is not None  # noqa: S101 - a test proves that each name is there
             parts += [_page(found, path) for path, found in walk(command, f"clawd {name}")]
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
 def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:

@@ -77,6 +77,13 @@ def heading(text: str) -> None:
     line(f"\x1b[1m{text}\x1b[0m" if is_rich() else text)
 
 
+def tick(ok: bool | None) -> str:
+    """The mark before a line that is well, ill or neither."""
+    if not is_rich():
+        return {True: "ok", False: "!!", None: "--"}[ok]
+    return {True: "\x1b[32m✓\x1b[0m", False: "\x1b[31m✗\x1b[0m", None: "\x1b[2m-\x1b[0m"}[ok]
+
+
 def block(text: str, indent: int = 2) -> None:
     """Text of several lines, moved in."""
     for row in clean(text).splitlines() or [""]:

@@ -21,14 +21,19 @@ def _choices(function: Any) -> Any:
     """What `init` asks, each answerable beforehand."""
     for option in (
         click.option("--yes", is_flag=True, help="Take every default; ask nothing."),
+        click.option("--prove/--no-prove", default=None,
+                     help="Land one tiny task at the end, as a proof; it costs a few cents."),
+        click.option("--probe/--no-probe", default=None,
+                     help="Try the login with one tiny call to the model."),
         click.option("--sandbox", type=click.Choice(["auto", "none"]),
                      help="`none`: agents run without a cage, with your rights."),
-        click.option("--login", type=click.Choice(["token", "key", "inherit"]),
+        click.option("--login", type=click.Choice(["token", "key", "inherit", "none"]),
                      help="How agents log in to Claude."),
         click.option("--day", "day_micros", type=USD, metavar="USD",
                      help="The most a day may cost, at list price."),
         click.option("--landing", type=click.Choice(["follow", "branch"]),
                      help="follow: your main moves along; branch: you take it yourself."),
+        click.option("--branch", metavar="NAME", help="The main branch (default: found out)."),
         click.option("--setup", "setup_cmd", metavar="COMMAND",
                      help="Installs what the tests need."),
         click.option("--test", "test_cmd", metavar="COMMAND",
@@ -43,15 +48,21 @@ def _choices(function: Any) -> Any:
 @click.argument("path", type=click.Path(path_type=Path), default=".")
 @_choices
 @click.pass_obj
-def init_command(session: Session, /, path: Path, yes: bool, as_json: bool, **choices: Any) -> None:
+def init_command(session: Session, /, path: Path, yes: bool, as_json: bool, **choices: Any) -> int:
     """Set clawd up for the repository at PATH, step by step.
 
     Checks login, cage, set-up, tests on main and the roadmap, and says what each lacks. Safe to
-    repeat: what is there is kept.
+    repeat: what is there is kept. Exit code 1 when something is still missing.
     """
     from clawd import setup  # noqa: PLC0415
 
-    setup.init(session.home, path.absolute(), ask=ask, say=say, yes=yes, **_given(choices))
+    seen = setup.init(
+        session.home, path.absolute(), ask=None if as_json else ask,
+        say=None if as_json else say, yes=yes or as_json, **_given(choices),
+    )  # fmt: skip
+    if as_json:
+        show.as_json({"ok": seen.ok, "rows": [show.plain(row) for row in seen.rows]})
+    return 0 if seen.ok else 1
 
 
 @verb("run", "clawd run ~/code/shop", "clawd run")
@@ -68,7 +79,12 @@ def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **cho
     if not _is_known(session, path.absolute()):
         from clawd import setup  # noqa: PLC0415
 
-        setup.init(session.home, path.absolute(), ask=ask, say=say, yes=yes, **_given(choices))
+        seen = setup.init(
+            session.home, path.absolute(), ask=ask, say=say, yes=yes, **_given(choices)
+        )
+        setup.require_ready(seen)
+    show.line("clawd works here until Ctrl-C. In another terminal: clawd status --watch")
+    sys.stdout.flush()
     code = daemon.main(session.home, foreground=True, say=_progress)
     _stop_database(session)
     return code
@@ -177,9 +193,7 @@ def ask(
 
 def say(text: str, ok: bool | None = None) -> None:
     """One line of the check-list, ticked or crossed."""
-    mark = {True: "ok ", False: "!! ", None: ""}[ok]
-    if show.is_rich() and ok is not None:
-        mark = "\x1b[32m✓\x1b[0m " if ok else "\x1b[31m✗\x1b[0m "
+    mark = "" if ok is None else f"{show.tick(ok)} "
     show.line(mark + show.clean(text))
     sys.stdout.flush()
 

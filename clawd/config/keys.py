@@ -83,14 +83,6 @@ class BudgetSettings:
         least=0,
         most=100_000,
     )
-    ask_above_micros: int = setting(
-        25_000_000,
-        "A plan whose tasks may cost more than this together waits for your yes.",
-        unit="usd",
-        name="ask_above_usd",
-        least=0,
-        most=1_000_000,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +90,6 @@ class LimitSettings:
     """Bounds of one run beside its tier, and of all runs together."""
 
     max_live: int = setting(4, "Runs at the same time on this machine.", least=1, most=512)
-    wall_s: int = setting(
-        5400, "Longest wall time of any run, whatever its tier.", unit="seconds", least=10
-    )
     idle_s: int = setting(
         900, "A run without output for this long is ended.", unit="seconds", least=10
     )
@@ -116,10 +105,6 @@ class LimitSettings:
     file_mb: int = setting(
         4096, "Largest single file a run may write.", unit="MB", least=1, most=1_000_000
     )
-    shown_kb: int = setting(
-        64, "Text of one check kept in the database; the rest is in the run's folder.",
-        unit="kB", least=1, most=1024,
-    )  # fmt: skip
     free_disk_percent: int = setting(
         5, "No task is claimed while less of the disk is free.", unit="%", least=0, most=50
     )
@@ -200,7 +185,6 @@ class ProjectSettings:
     )
     landing: Landing | None = setting(None, "As `landing` above, for this project alone.")
     weight: int = setting(1, "Its share of the agents beside other projects.", least=1, most=100)
-    scopes: tuple[str, ...] = setting((), "Globs tasks may change; empty is the whole repository.")
     known_red: tuple[str, ...] = setting((), "Tests that are red on main and count for nothing.")
     max_agents: int = setting(
         0, "Agents at the same time; 0 is one until the first landing, then no cap.", least=0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -186,7 +187,15 @@ def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
 
 
 def _has_slot(desk: Desk, db: Db) -> bool:
-    return not desk.freeze_file.exists() and len(runs.live(db)) < desk.config.limits.max_live
+    if desk.freeze_file.exists() or not _has_disk(desk):
+        return False
+    return len(runs.live(db)) < desk.config.limits.max_live
+
+
+def _has_disk(desk: Desk) -> bool:
+    """A nearly full disk stops claiming; what runs may still end well."""
+    disk = shutil.disk_usage(desk.home)
+    return 100 * disk.free >= desk.config.limits.free_disk_percent * disk.total
 
 
 def _paused(db: Db) -> bool:

@@ -19,6 +19,8 @@ from clawd.policy.plan import BadShape, Outbox, read_outbox
 from clawd.store import approvals, moves, runs, tasks
 from clawd.store.rows import Db
 
+ROADMAP = "ROADMAP.md"
+
 
 def start(desk: Desk, taken: Taken) -> None:
     """From claimed to running: the clone, the files, the prompt, the process."""
@@ -72,6 +74,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
     if done.ended_by_itself:
         try:
             candidate = _take_out(desk, project, task, run, outbox)
+            refused = _unfit(run, candidate)
         except CandidateRefused as error:
             refused = str(error)
     if candidate is None:
@@ -146,6 +149,22 @@ def _take_out(
             no_change=not changes,
             stat=stat,
         )
+
+
+def _unfit(run: Run, candidate: Candidate | None) -> str:
+    """What no candidate may do, whatever QA would say of it."""
+    if candidate is None:
+        return ""
+    touched = {str(change["path"]) for change in candidate.stat["files"]}
+    if ROADMAP in touched:
+        return f"{ROADMAP} is the operator's: no agent may edit it."
+    allowed = int(run.limits.get("diff_lines", 0))
+    if allowed and candidate.stat["lines"] > allowed:
+        return (
+            f"The candidate changes {candidate.stat['lines']} lines; "
+            f"tier {run.tier} may change {allowed}."
+        )
+    return ""
 
 
 def _move(

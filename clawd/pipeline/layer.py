@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def run_in_tree(
             folder=folder,
             marker=f"{marker}-{desk.host}",
             argv=[],
-            env=dict(project.settings.get("env", {})),
+            env=_known_red(project),
             cwd=work,
             cage=spec if caged else None,
             limits=Limits(wall_s=wall_s),
@@ -140,6 +141,15 @@ def run_in_tree(
         ),
         desk.stop,
     )
+
+
+def _known_red(project: Project) -> dict[str, str]:
+    """Tests that count for nothing: pytest leaves them out, other runners may read the list."""
+    names = [str(name) for name in project.settings.get("known_red", [])]
+    if not names:
+        return {}
+    options = " ".join(f"--deselect {shlex.quote(name)}" for name in names)
+    return {"CLAWD_KNOWN_RED": "\n".join(names), "PYTEST_ADDOPTS": options}
 
 
 def _link(layer: Layer, work: Path) -> None:

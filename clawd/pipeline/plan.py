@@ -160,8 +160,8 @@ def _pm_failed(
 def _block(db: Db, project: Project, goal: Goal, question: str, run: Run) -> None:
     asked = approvals.ask(db, kind="question", question=question, goal=goal.id)
     blocked = moves.move_goal(
-        db, goal.id, "ask", why=question, actor=run.role.value, run=run.id, reason=Reason.QUESTION.value,
-        owner="operator", action=f"clawd answer {asked.id} TEXT, or edit the roadmap",
+        db, goal.id, "ask", why=question, actor=run.role.value, run=run.id,
+        reason=Reason.QUESTION.value, owner="operator", action=f"clawd answer {asked.id} TEXT, or edit the roadmap",
     )  # fmt: skip
     report.goal_blocked(db, project, blocked)
 
@@ -206,7 +206,10 @@ def settle_planner(desk: Desk, project: Project, goal: Goal, run: Run, done: Fin
 def _flaws(desk: Desk, db: Db, project: Project, goal: Goal, plan: Plan) -> tuple[str, ...]:
     if not plan.tasks and not plan.questions and tasks.of_goal(db, goal.id):
         return ()  # a reworded goal whose open tasks already say it all
-    known = [OpenTask(t.id, t.title, t.scope) for t in tasks.open_of_project(db, project.id)]
+    known = [
+        OpenTask(t.id, t.title, t.scope, tasks.contract(db, t.id).spec)
+        for t in tasks.open_of_project(db, project.id)
+    ]
     hub = desk.hub(project)
     files = hub.files(hub.resolve(project.main_ref))
     return lint(plan, open_tasks=known, bounds=BOUNDS, known_paths=files)

@@ -8,6 +8,7 @@ from clawd.adapters.git import operator
 from clawd.model import Goal, Project, Task
 from clawd.store import outbox
 from clawd.store.rows import Db
+from clawd.store.views import Overview
 
 BASE_REMEDIES = {
     "red": "Fix it yourself, or add `known_red` to the project in clawd.yaml.",
@@ -69,3 +70,12 @@ def goal_done(db: Db, project: Project, goal: Goal) -> None:
     """A goal whose every task is proven."""
     body = {"project": project.slug, "goal": goal.id, "text": f"Goal done: {goal.title}"}
     outbox.put(db, "notice", body, f"goal_done:{goal.id}:{goal.changed_at.isoformat()}")
+
+
+def idle_alarm(db: Db, seen: Overview) -> None:
+    """Work stands ready and nobody takes it: told once an hour, with what the facts say."""
+    if seen.alarm is None:
+        return
+    because = "; ".join(seen.alarm.because)
+    text = f"Work is ready, no claim for {seen.alarm.minutes} minutes, because {because}."
+    outbox.put(db, "needs_you", {"text": text}, f"idle:{seen.at:%Y-%m-%dT%H}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import timedelta
 
-from clawd.model import Candidate, Facts, Json, Project, Run, Task, VerdictRow
+from clawd.model import Candidate, Contract, Facts, Json, Project, Run, Task, VerdictRow
 from clawd.pipeline import brief, ending, spawn, workspace
 from clawd.pipeline.brief import Context
 from clawd.pipeline.claim import Taken
@@ -14,6 +14,7 @@ from clawd.pipeline.spawn import Finished
 from clawd.policy.failure import Reason
 from clawd.policy.outcome import Kind, Outcome
 from clawd.policy.plan import QA_SCHEMA, BadShape, Verdict, read_verdict
+from clawd.policy.scope import inside
 from clawd.store import moves, runs, tasks
 from clawd.store.rows import Db
 
@@ -50,7 +51,7 @@ def start(desk: Desk, taken: Taken) -> None:
     context = Context(
         round=task.round,
         findings=tuple(before[-1].findings) if before else (),
-        facts=_machine_facts(candidate),
+        facts=_machine_facts(candidate, contract),
     )
     workspace.write_files(
         work,
@@ -66,13 +67,16 @@ def start(desk: Desk, taken: Taken) -> None:
     )  # fmt: skip
 
 
-def _machine_facts(candidate: Candidate) -> Json:
+def _machine_facts(candidate: Candidate, contract: Contract) -> Json:
+    allowed = [*contract.scope, *contract.may_change]
+    touched = [str(change["path"]) for change in candidate.stat.get("files", [])]
     return {
         "candidate": candidate.oid,
         "tree": candidate.tree,
         "base": candidate.base_oid,
         "no_change": candidate.no_change,
         "diff_stat": candidate.stat.get("files", []),
+        "outside_the_scope": [p for p in touched if contract.scope and not inside(p, allowed)],
         "check": candidate.checks,
         "claims_of_the_developer_unproven": candidate.stat.get("claims", []),
         "findings_answered": candidate.stat.get("answered", []),

@@ -29,7 +29,7 @@ class Reading:
     problem: str = ""
 
 
-def read(desk: Desk, project: Project, *, confirmed: tuple[str, ...] = ()) -> Reading:
+def read(desk: Desk, project: Project, *, again: bool = False) -> Reading:
     """One look: unchanged text is no work at all, broken text keeps the last good plan."""
     try:
         found = operator.read_file(Path(project.path), branch_of(project), ROADMAP)
@@ -38,7 +38,8 @@ def read(desk: Desk, project: Project, *, confirmed: tuple[str, ...] = ()) -> Re
     if found is None:
         return _broken(desk, project, f"There is no {ROADMAP} in {project.path}.")
     digest = hashlib.sha256(found.data).hexdigest()
-    if digest == project.roadmap_digest and not confirmed:
+    confirmed = _confirmed(desk, project)
+    if digest == project.roadmap_digest and not again and not confirmed:
         return Reading()
     try:
         text = roadmap.decode(found.data)
@@ -46,6 +47,18 @@ def read(desk: Desk, project: Project, *, confirmed: tuple[str, ...] = ()) -> Re
     except RoadmapBroken as error:
         return _broken(desk, project, error.message)
     return _apply(desk, project, parsed, digest, confirmed)
+
+
+def _confirmed(desk: Desk, project: Project) -> tuple[str, ...]:
+    """Vanished goals whose withdrawal the operator agreed to; each yes counts once."""
+    idents: list[str] = []
+    with desk.db() as db, db.transaction():
+        for approval in approvals.agreed_to(db, project.id):
+            why = f"the operator agreed ({approval.id})"
+            line = moves.tell(db, "project", project.id, "confirm_withdrawal", why)
+            if approvals.use(db, approval.id, line):
+                idents += approval.subject.get("idents", [])
+    return tuple(idents)
 
 
 def _apply(

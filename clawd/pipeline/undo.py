@@ -1,4 +1,4 @@
-"""Takes a landing back out of main: a revert is a landing like any other, tested before it lands."""
+"""Takes a landing back out of main by a revert that is tested like any other landing."""
 
 from __future__ import annotations
 

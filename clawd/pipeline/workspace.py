@@ -115,27 +115,30 @@ def write_files(workspace: Path, files: dict[str, str]) -> None:
 def read_outbox(workspace: Path) -> tuple[Any, str]:
     """What the agent wrote for the daemon, and what was wrong with it; never follows a link."""
     try:
-        folder = os.open(workspace / CLAWD_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return {}, ""
-    try:
-        handle = os.open("outbox.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
+        raw = _read_plain(workspace / CLAWD_FOLDER, "outbox.json")
+    except (FileNotFoundError, NotADirectoryError):
         return {}, ""
     except OSError:
         return {}, "outbox.json is not a plain file"
-    finally:
-        os.close(folder)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return {}, "outbox.json is not a plain file"
-        raw = file.read(OUTBOX_LIMIT_BYTES + 1)
     if len(raw) > OUTBOX_LIMIT_BYTES:
         return {}, "outbox.json is larger than 1 MB"
     try:
         return json.loads(raw.decode("utf-8", "replace")), ""
     except (ValueError, RecursionError) as error:
         return {}, f"outbox.json is not JSON: {error}"
+
+
+def _read_plain(folder: Path, name: str) -> bytes:
+    """A regular file's first bytes, with no link on the way and no wait on a pipe."""
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
+    finally:
+        os.close(inside)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("not a plain file")
+        return file.read(OUTBOX_LIMIT_BYTES + 1)
 
 
 def clear(desk: Desk, run: Run) -> None:

@@ -79,3 +79,23 @@ def close(db: Db, approval: int, state: str, *, by: str, channel: str, answer: s
 def void_of_task(db: Db, task: int) -> None:
     """Questions of a task that ended wait for nobody."""
     db.execute("update approval set state = 'void' where task = %s and state = 'open'", (task,))
+
+
+def agreed_to(db: Db, project: int) -> list[Approval]:
+    """Roadmap changes the operator agreed to and nobody has acted on yet."""
+    return many(
+        db,
+        Approval,
+        f"""select {_COLUMNS} from approval where project = %s and kind = 'roadmap'
+              and state = 'approved' and used_by_lineage is null order by id""",
+        (project,),
+    )
+
+
+def use(db: Db, approval: int, lineage: int) -> bool:
+    """An approval fits one action, once; False when it was used before."""
+    done = db.execute(
+        "update approval set used_by_lineage = %s where id = %s and used_by_lineage is null",
+        (lineage, approval),
+    )
+    return done.rowcount > 0

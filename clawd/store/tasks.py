@@ -225,7 +225,8 @@ def _depend(db: Db, task: int, needs: Sequence[int]) -> None:
     for need in dict.fromkeys(needs):
         db.execute(
             """insert into task_dep (task, needs, met) select %s, id,
-                 state = 'done' or (state = 'verifying' and kind = 'code') from task where id = %s""",
+                 state = 'done' or (state = 'verifying' and kind = 'code')
+               from task where id = %s""",
             (task, need),
         )
     db.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from clawd import machine
 from clawd.store import views, views_queue
 from clawd.store.rows import Db
 from clawd.store.views import Overview
@@ -36,9 +37,19 @@ def board(db: Db, *, daemon: bool = True, tasks: int = 30, events: int = 8) -> B
     return Board(
         views.overview(db, daemon=daemon),
         views_queue.goals(db)[:20],
-        views_queue.tasks(db, everything=True, limit=tasks),
+        _in_sight(db, tasks),
         last_events(db, events),
     )
+
+
+def _in_sight(db: Db, limit: int) -> list[TaskLine]:
+    """The open tasks, and as many of the newest ended ones as there is room for."""
+    still_open = views_queue.tasks(db, limit=limit)
+    room = limit - len(still_open)
+    if room <= 0:
+        return still_open
+    ended = views_queue.tasks(db, states=machine.ENDED["task"], limit=room)
+    return sorted([*still_open, *ended], key=lambda task: task.id)
 
 
 def last_events(db: Db, limit: int) -> list[Event]:

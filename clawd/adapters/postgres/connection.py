@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.abc import Buffer
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_dumps
+from psycopg.types.string import StrDumperUnknown
 
 from clawd.adapters import server
+from clawd.adapters.postgres.text import scrub_json, scrub_text
 from clawd.errors import ClawdError, NotRunning
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
 URL_VARIABLE = "CLAWD_DATABASE_URL"
+LARGEST_TEXT_BYTES = 1 << 20
 _SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "60s",
@@ -94,7 +100,22 @@ def connect(
     return connection
 
 
+class _CleanText(StrDumperUnknown):
+    """The one boundary every text crosses on its way into the database."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        if not obj.isascii() or "\0" in obj or len(obj) > LARGEST_TEXT_BYTES:
+            obj = scrub_text(obj, LARGEST_TEXT_BYTES)
+        return super().dump(obj)
+
+
+def _dump_json(value: Any) -> str:
+    return json.dumps(scrub_json(value), ensure_ascii=False)
+
+
 def _settle(connection: psycopg.Connection[DictRow]) -> None:
+    connection.adapters.register_dumper(str, _CleanText)
+    set_json_dumps(_dump_json, connection)
     connection.execute(_SETTLE, prepare=False)
     if not connection.autocommit:
         connection.commit()
