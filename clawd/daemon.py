@@ -321,6 +321,7 @@ def start_in_background(home: Path, say: Say = _silent) -> int:
     deadline = monotonic() + 90
     while monotonic() < deadline:
         if is_running(home) and (home / "daemon.beat").exists():
+            child.returncode = 0  # it outlives us: nobody here waits for it
             say(f"clawd is up (process {child.pid}).")
             return 0
         if child.poll() is not None:
