@@ -86,9 +86,12 @@ def open_goal_run(
         return None
     run = _run_request(desk, agent, (tier, allowed), granted.micros, now, allowed.minutes, None)
     try:
-        return agent, moves.open_run(db, project.id, goal, role, agent.id, desk.host, run)
+        with db.transaction():
+            opened = moves.open_run(db, project.id, goal, role, agent.id, desk.host, run)
+            desk.starting.add(opened.id)  # before anybody sees the row and misses its process
     except NoRoom:
         return None
+    return agent, opened
 
 
 def _take(

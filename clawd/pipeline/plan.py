@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from clawd.errors import ClawdError
@@ -41,14 +43,24 @@ def start_pm(desk: Desk, project: Project) -> bool:
         opened = claim.open_goal_run(desk, db, project, None, Role.PM)
         if opened is None:
             return False
-        _, run = opened
-        moves.tell(
-            db, "project", project.id, "ask_pm", f"{len(items)} changed items", run=run.id,
-            facts=Facts({"goals": [g.id for g in items]}),
-        )  # fmt: skip
-    prompt = pm_prompt([_item(goal) for goal in items])
-    _start(desk, project, run, prompt, PM_SCHEMA, files=False)
+    with _starting(desk, opened[1]) as run:
+        with desk.db() as db:
+            moves.tell(
+                db, "project", project.id, "ask_pm", f"{len(items)} changed items", run=run.id,
+                facts=Facts({"goals": [g.id for g in items]}),
+            )  # fmt: skip
+        prompt = pm_prompt([_item(goal) for goal in items])
+        _start(desk, project, run, prompt, PM_SCHEMA, files=False)
     return True
+
+
+@contextmanager
+def _starting(desk: Desk, run: Run) -> Iterator[Run]:
+    """While its process is being started, nobody takes the run for a lost one."""
+    try:
+        yield run
+    finally:
+        desk.starting.discard(run.id)
 
 
 def _pm_is_at_work(db: Db, project: Project) -> bool:
@@ -71,19 +83,20 @@ def start_planner(desk: Desk, project: Project, goal: Goal) -> bool:
         opened = claim.open_goal_run(desk, db, project, goal.id, Role.PLANNER)
         if opened is None:
             return False
-        _, run = opened
-        if goal.state == "seen":
-            moves.move_goal(db, goal.id, "plan", why="it is specified", run=run.id)
-        siblings = [_sibling(t) for t in tasks.open_of_project(db, project.id)]
-    hub = desk.hub(project)
-    files = hub.files(hub.resolve(project.main_ref))
-    reasons = list(goal.spec.get("refused", []))
-    bounds = (
-        f"Each takes {BOUNDS.minutes_least} to {BOUNDS.minutes_most} minutes; "
-        f"at most {BOUNDS.tasks_most} tasks."
-    )
-    prompt = planner_prompt(goal, siblings, files, reasons, bounds)
-    _start(desk, project, run, prompt, PLAN_SCHEMA, files=True)
+    with _starting(desk, opened[1]) as run:
+        with desk.db() as db:
+            if goal.state == "seen":
+                moves.move_goal(db, goal.id, "plan", why="it is specified", run=run.id)
+            siblings = [_sibling(t) for t in tasks.open_of_project(db, project.id)]
+        hub = desk.hub(project)
+        files = hub.files(hub.resolve(project.main_ref))
+        reasons = list(goal.spec.get("refused", []))
+        bounds = (
+            f"Each takes {BOUNDS.minutes_least} to {BOUNDS.minutes_most} minutes; "
+            f"at most {BOUNDS.tasks_most} tasks."
+        )
+        prompt = planner_prompt(goal, siblings, files, reasons, bounds)
+        _start(desk, project, run, prompt, PLAN_SCHEMA, files=True)
     return True
 
 

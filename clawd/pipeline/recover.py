@@ -14,8 +14,6 @@ from clawd.store import goals, moves, projects, runs, tasks
 from clawd.store.rows import Db
 
 OTHER_HOST_GRACE = timedelta(minutes=10)
-# A run between its row and its keeper: the daemon is still laying its clone.
-START_GRACE = timedelta(minutes=5)
 
 
 def ended(desk: Desk, starting: set[int]) -> list[tuple[Run, Result]]:
@@ -24,7 +22,7 @@ def ended(desk: Desk, starting: set[int]) -> list[tuple[Run, Result]]:
         mine = runs.live(db, desk.host)
     found = []
     for run in mine:
-        if run.id in starting:
+        if run.id in starting or run.id in desk.starting:
             continue
         match launch.look(desk.run_folder(run.id)):
             case Ended(result):
