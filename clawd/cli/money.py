@@ -92,14 +92,14 @@ def set_(
     For every day, set budget.day_usd in clawd.yaml.
     """
     from clawd import steer  # noqa: PLC0415
-    from clawd.store import views  # noqa: PLC0415
+    from clawd.store import views_idle  # noqa: PLC0415
 
     if task is not None and usd is not None and day is None:
         with open_db(session) as db:
             tell(steer.set_task_budget(db, task, usd), as_json)
     elif day is not None and usd is None and task is None:
         with open_db(session) as db:
-            tell(steer.set_day_budget(db, views.today(db), day), as_json)
+            tell(steer.set_day_budget(db, views_idle.today(db), day), as_json)
     else:
         raise click.UsageError("Say --day USD, or --task ID USD.")
 

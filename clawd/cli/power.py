@@ -25,12 +25,12 @@ def pause_command(
     Without --project everything pauses. `clawd resume` lifts it.
     """
     from clawd import steer  # noqa: PLC0415
-    from clawd.store import views  # noqa: PLC0415
+    from clawd.store import views_idle  # noqa: PLC0415
 
     with open_db(session) as db:
         until = None
         if hours is not None:
-            until = views.value(db, "select clawd_now() as v") + timedelta(hours=hours)
+            until = views_idle.value(db, "select clawd_now() as v") + timedelta(hours=hours)
         which = pick_project(db, project) if project is not None else None
         tell(steer.pause(db, which, why=why, until=until), as_json)
 

@@ -9,7 +9,7 @@ import click
 from clawd.cli import show
 from clawd.cli.session import Session, open_db
 from clawd.cli.verbs import pick_project, tell, verb
-from clawd.store.views import ProjectLine
+from clawd.store.views_idle import ProjectLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
@@ -94,8 +94,9 @@ def _keys(shape: type, path: str = "") -> Iterator[str]:
         if get_origin(kind) is list and dataclasses.is_dataclass(inner[0]):
             yield from _keys(inner[0], f"{path}{'.' if path else ''}{name}[]")
         for one in (kind, *inner) if get_origin(kind) is not list else ():
-            if dataclasses.is_dataclass(one) and isinstance(one, type):
-                yield from _keys(one, f"{path}{'.' if path else ''}{name}")
+            shape_of: Any = one
+            if isinstance(one, type) and dataclasses.is_dataclass(one):
+                yield from _keys(shape_of, f"{path}{'.' if path else ''}{name}")
 
 
 def _option(param: click.Parameter) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clawd.store.rows import Db
-from clawd.store.views import Money, day_money, today
+from clawd.store.views_idle import Money, day_money, today
 
 _BY = {
     "day": "to_char(r.created_at, 'YYYY-MM-DD')",

@@ -9,6 +9,7 @@ import pytest
 
 from clawd import steer
 from clawd.errors import Refused, UsageError
+from clawd.running import launch
 from clawd.store import approvals, edits, goals, ledger, lineage, moves, projects, tasks
 from clawd.store.rows import Db
 from tests.parts.steer_ground import DAY, World, make_world
@@ -369,3 +370,17 @@ def test_what_is_not_there_is_said_with_a_remedy(world: World) -> None:
         steer.answer(world.db, 404, "x")
     with pytest.raises(moves.Missing, match="no goal 404"):
         steer.reopen_goal(world.db, 404)
+
+
+def test_kill_waits_until_a_live_keeper_has_ended_its_run(home: Path) -> None:
+    folder = home / "runs" / "7"
+    launch.start(launch.Launch(
+        folder=folder, marker=f"kill-{home.name}", argv=["/bin/sleep", "60"],
+        freeze_file=home / "freeze",
+    ))  # fmt: skip
+    assert isinstance(launch.look(folder), launch.Alive)
+    done = steer.kill(home, None)
+    assert "1 run ended" in done.said
+    found = launch.look(folder)
+    assert isinstance(found, launch.Ended)
+    assert found.result.why == launch.Why.FROZEN
