@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from clawd.adapters import crash
 from clawd.adapters.git import tree
 from clawd.model import Candidate, Clause, Contract, Facts, Json, Project, Task
 from clawd.pipeline import ending
@@ -32,6 +33,7 @@ def check(desk: Desk, project: Project, task: Task) -> None:
         candidate = runs.candidate(db, task.candidate or 0)
         contract = tasks.contract(db, task.id)
     assert candidate is not None  # noqa: S101 - due() saw it
+    crash.point("check.before")
     layer = ensure(desk, project, candidate.oid)
     if isinstance(layer, SetupFailed):
         _settle(desk, project, task, candidate, [_setup_clause(layer)])
@@ -40,7 +42,9 @@ def check(desk: Desk, project: Project, task: Task) -> None:
         results = run_clauses(desk, project, candidate, contract, layer)
     except Stopped:
         return
+    crash.point("check.mid")
     _settle(desk, project, task, candidate, results)
+    crash.point("check.after")
 
 
 def clauses_of(project: Project, contract: Contract) -> tuple[Clause, ...]:

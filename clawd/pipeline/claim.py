@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from clawd.adapters import crash
 from clawd.config import Login
 from clawd.model import Agent, Facts, Json, Project, Role, Run, Task
 from clawd.pipeline import report
@@ -121,6 +122,7 @@ def _take(
         except NoRoom:
             continue
         if run is not None:
+            crash.point("claim.after")
             claimed = tasks.by_id(db, task_id)
             assert claimed is not None  # noqa: S101 - it was just claimed
             return Taken(project, claimed, run, agent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.adapters.git.refusal import CandidateRefused
 from clawd.model import Candidate, Facts, Json, Project, Run, Task
@@ -30,7 +31,9 @@ def start(desk: Desk, taken: Taken) -> None:
         contract = tasks.contract(db, task.id, run.contract_version)
         context = _context(db, task)
     identity = workspace.identity_of(taken.agent)
+    crash.point("checkout.before")
     work = workspace.lay(desk, project, run, origin, identity)
+    crash.point("checkout.after")
     workspace.write_files(
         work,
         {
@@ -67,6 +70,7 @@ def _context(db: Db, task: Task) -> Context:
 
 def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -> None:
     """Takes the work out, judges the run and moves the task; safe to repeat after a crash."""
+    crash.point("result.before")
     work = workspace.workspace_path(desk, run)
     outbox, complaint = _read_outbox(work)
     candidate: Candidate | None = None
@@ -79,6 +83,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
             refused = str(error)
     if candidate is None:
         desk.hub(project).salvage(work, run.id, run.base_oid or None)
+    crash.point("snapshot.after")
     outcome = spawn.judge(
         done,
         has_candidate=candidate is not None,
@@ -93,6 +98,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
         spawn.close(db, run, done, outcome)
         _move(desk, db, project, task, run, done, outcome, candidate, outbox)
         moves.hint(db)
+    crash.point("settle.after")
     workspace.clear(desk, run)
 
 
@@ -121,6 +127,7 @@ def _take_out(
             {"Clawd-Task": str(task.id), "Clawd-Run": str(run.id), "Clawd-Agent": agent.name},
             start=str(run.limits.get("kept") or run.base_oid),
         )
+    crash.point("snapshot.mid")
     nothing_new = found.oid == run.limits.get("kept", run.base_oid)
     if nothing_new and outbox.no_change is None and not outbox.answered:
         return None

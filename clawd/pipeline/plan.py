@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from clawd.adapters import crash
 from clawd.errors import ClawdError
 from clawd.model import Contract, Facts, Goal, Json, Project, Role, Run, Task
 from clawd.pipeline import claim, report, spawn, workspace
@@ -49,6 +50,7 @@ def start_pm(desk: Desk, project: Project) -> bool:
                 db, "project", project.id, "ask_pm", f"{len(items)} changed items", run=run.id,
                 facts=Facts({"goals": [g.id for g in items]}),
             )  # fmt: skip
+        crash.point("plan.opened")
         prompt = pm_prompt([_item(goal) for goal in items])
         _start(desk, project, run, prompt, PM_SCHEMA, files=False)
     return True
@@ -116,6 +118,7 @@ def _start(
         else:
             work.mkdir(mode=0o700)
         spawn.start(desk, project, run, prompt, work, schema=schema, read_only=True)
+        crash.point("plan.started")
     except ClawdError as error:
         with desk.db() as db, db.transaction():
             spawn.fail_to_start(db, run, error)
@@ -174,13 +177,15 @@ def _block(db: Db, project: Project, goal: Goal, question: str, run: Run) -> Non
     asked = approvals.ask(db, kind="question", question=question, goal=goal.id)
     blocked = moves.move_goal(
         db, goal.id, "ask", why=question, actor=run.role.value, run=run.id,
-        reason=Reason.QUESTION.value, owner="operator", action=f"clawd answer {asked.id} TEXT, or edit the roadmap",
+        reason=Reason.QUESTION.value, owner="operator",
+        action=f"clawd answer {asked.id} TEXT, or edit the roadmap",
     )  # fmt: skip
     report.goal_blocked(db, project, blocked)
 
 
 def settle_planner(desk: Desk, project: Project, goal: Goal, run: Run, done: Finished) -> None:
     """A plan without a flaw becomes tasks; a flawed one goes back once, then the goal waits."""
+    crash.point("plan.before")
     outcome = spawn.judge(done, wants_schema=True)
     plan: Plan | None = None
     flaws: tuple[str, ...] = ()
@@ -213,6 +218,7 @@ def settle_planner(desk: Desk, project: Project, goal: Goal, run: Run, done: Fin
                 not_before=until, reason=outcome.reason.value if outcome.reason else "",
             )  # fmt: skip
         moves.hint(db)
+    crash.point("plan.after")
     workspace.clear(desk, run)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from clawd.adapters import crash
 from clawd.model import Facts, Project, Role, Run
 from clawd.pipeline import develop, ending, plan, review, spawn, workspace
 from clawd.pipeline.desk import Desk
@@ -46,16 +47,18 @@ def _gone(reason: str) -> Result:
 
 def settle(desk: Desk, run: Run, result: Result) -> None:
     """One ended run, by its role; a run that lost its task changes nothing but its own row."""
+    if result.why is Why.LOST:
+        crash.point("lose.before")
     done = spawn.finished(desk, run, result)
     with desk.db() as db:
         project = projects.by_id(db, run.project)
     assert project is not None  # noqa: S101 - a run's project is never deleted
     try:
         _by_role(desk, project, run, done)
-    except moves.Fenced as error:
+    except (moves.Fenced, moves.IllegalMove) as error:
         _fence(desk, project, run, done, str(error))
-    except moves.IllegalMove as error:
-        _fence(desk, project, run, done, str(error))
+    if result.why is Why.LOST:
+        crash.point("lose.after")
 
 
 def _by_role(desk: Desk, project: Project, run: Run, done: spawn.Finished) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import timedelta
 
+from clawd.adapters import crash
 from clawd.model import Candidate, Contract, Facts, Json, Project, Run, Task, VerdictRow
 from clawd.pipeline import brief, ending, spawn, workspace
 from clawd.pipeline.brief import Context
@@ -85,6 +86,7 @@ def _machine_facts(candidate: Candidate, contract: Contract) -> Json:
 
 def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -> None:
     """Stores the verdict and moves the task; a verdict on an old contract counts for nothing."""
+    crash.point("verdict.before")
     outcome = spawn.judge(done, wants_schema=True)
     verdict: Verdict | None = None
     if outcome.kind is Kind.COMPLETED and done.facts.result is not None:
@@ -99,6 +101,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
         else:
             _fail(db, project, task, run, outcome)
         moves.hint(db)
+    crash.point("verdict.after")
     workspace.clear(desk, run)
 
 

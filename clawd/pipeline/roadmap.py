@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from clawd.adapters import crash
 from clawd.adapters.git import operator
 from clawd.errors import ClawdError
 from clawd.model import Goal, Project
@@ -68,6 +69,7 @@ def _apply(
     digest: str,
     confirmed: tuple[str, ...],
 ) -> Reading:
+    crash.point("roadmap.before")
     with desk.db() as db, db.transaction():
         stored = goals.of_project(db, project.id)
         by_ident = {goal.ident: goal for goal in stored}
@@ -84,6 +86,7 @@ def _apply(
         projects.note(db, project.id, roadmap_digest=digest, roadmap_problem=problem)
         if not changes.empty:
             moves.hint(db)
+    crash.point("roadmap.after")
     size = len(changes.added) + len(changes.changed) + len(changes.vanished)
     return Reading(size + len(changes.ticked_by_operator) + len(changes.unticked), problem)
 

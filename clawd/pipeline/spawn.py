@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clawd import share
-from clawd.adapters import cage, claude
+from clawd.adapters import cage, claude, crash
 from clawd.adapters.cage import Bind, CageSpec, Network
 from clawd.adapters.claude import Binary, Order
 from clawd.adapters.credential import read_credential
@@ -87,6 +87,7 @@ def start(
         schema=schema,
     )
     request = _launch(desk, project, run, binary, order, prompt, role_text, work, read_only)
+    crash.point("spawn.before")
     with desk.db() as db, db.transaction():
         moves.move_run(
             db, run.id, "load", why=f"briefed in {len(prompt)} characters",
@@ -98,7 +99,9 @@ def start(
             moves.move_task(
                 db, run.task, "start", why=f"run {run.id} starts", fence=run.fence, run=run.id
             )
+    crash.point("spawn.mid")
     launch.start(request)
+    crash.point("spawn.after")
 
 
 def _launch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clawd.adapters import crash
 from clawd.adapters.git import operator
 from clawd.errors import ClawdError
 from clawd.model import Facts, Landing, LandingRow, Project, Task
@@ -19,6 +20,7 @@ EVENTS = {"land": "land", "revert": "revert"}
 def after_landing(desk: Desk, project: Project, intent: LandingRow) -> None:
     """Marks the landing, moves its task, keeps the baseline and shows it to the operator."""
     not_followed = show(desk, project, intent.new_main)
+    crash.point("land.after")
     with desk.db() as db, db.transaction():
         task = tasks.by_id(db, intent.task)
         assert task is not None  # noqa: S101 - a landing's task is never deleted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.adapters.git.hub import Hub
 from clawd.model import Candidate, Facts, Json, LandingRow, Project, Task
@@ -52,10 +53,12 @@ def turn(desk: Desk, project: Project) -> bool:
     car = _couple(desk, project, first)
     if car is None:
         return True
+    crash.point("merge_test.before")
     try:
         verdict = _test(desk, project, car)
     except Stopped:
         return False
+    crash.point("merge_test.after")
     seen = Seen.GREEN if verdict.verdict == "green" else Seen.RED
     step = next_step([first.id], {(first.id,): seen}, SLOTS, 0.0)
     if step.land:
@@ -109,6 +112,7 @@ def _land(desk: Desk, project: Project, car: Car, verdict: TestVerdict) -> None:
         )
         why = f"tests {verdict.verdict} on tree {car.tree[:12]}, main {car.main[:12]}"
         moves.tell(db, "task", car.task.id, "intend", why, actor="train")
+    crash.point("land.before")
     complete(desk, project, intent)
 
 
@@ -125,7 +129,9 @@ def complete(desk: Desk, project: Project, intent: LandingRow) -> bool:
             return False
     if hub.tree_of(intent.new_main) != intent.tree:
         raise AssertionError(f"landing {intent.id}: the tree on main is not the tested one")
+    crash.point("land.mid")
     takeover.after_landing(desk, project, intent)
+    crash.point("land.told")
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.model import LandingRow, Project
 from clawd.pipeline import report, train
@@ -46,10 +47,12 @@ def _revert(desk: Desk, project: Project, wanted: LandingRow) -> bool:
     if verdict.verdict != "green":
         _refuse(desk, project, wanted, f"the tests are {verdict.verdict} without it")
         return True
+    crash.point("undo.before")
     with desk.db() as db, db.transaction():
         intent = landings.promise(db, wanted.id, main, commit, undone.tree)
         why = f"tests green on tree {undone.tree[:12]} without it"
         moves.tell(db, "task", wanted.task, "intend_revert", why, actor="train")
+    crash.point("undo.mid")
     return train.complete(desk, project, intent)
 
 

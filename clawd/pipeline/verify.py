@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.adapters.git.tree import with_file
 from clawd.model import Facts, Goal, Project, Task
@@ -32,6 +33,7 @@ def prove(desk: Desk, project: Project, task: Task) -> bool:
     else:
         claim = f"candidate {candidate.oid[:12]} is on main {main[:12]}"
         proven = bool(rows) and hub.is_ancestor(candidate.oid, main)
+    crash.point("prove.before")
     with desk.db() as db, db.transaction():
         proof = evidence.add(
             db, task=task.id, run=candidate.run, kind="on_main", claim=claim, proven=proven,
@@ -44,6 +46,7 @@ def prove(desk: Desk, project: Project, task: Task) -> bool:
             facts=Facts({"main": main}, evidence=(proof,)),
         )  # fmt: skip
         moves.hint(db)
+    crash.point("prove.after")
     return True
 
 
@@ -61,6 +64,7 @@ def close_goals(desk: Desk) -> int:
             assert project is not None  # noqa: S101 - a goal's project is never deleted
             report.goal_done(db, project, done)
             moves.hint(db)
+        crash.point("goal.after")
     return len(finished)
 
 
@@ -88,7 +92,9 @@ def tick(desk: Desk, project: Project) -> bool:
     if verdict.verdict != "green":
         _mark(desk, due)  # a roadmap the tests depend on is the operator's to tick
         return False
+    crash.point("tick.before")
     if merge.swap(hub, project.main_ref, commit, main):
+        crash.point("tick.mid")
         with desk.db() as db, db.transaction():
             projects.note(db, project.id, baseline_tree=hub.tree_of(commit))
             moves.tell(
@@ -97,6 +103,7 @@ def tick(desk: Desk, project: Project) -> bool:
                 facts=Facts({"goals": [g.id for g in due], "main": commit}),
             )  # fmt: skip
         _mark(desk, due)
+        crash.point("tick.after")
         takeover.show(desk, project, commit)
     return True
 

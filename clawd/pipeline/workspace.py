@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clawd.adapters import crash
 from clawd.adapters.git import tree
 from clawd.adapters.git.intake import salvage_ref
 from clawd.adapters.git.message import Identity
@@ -68,7 +68,7 @@ def lay(desk: Desk, project: Project, run: Run, origin: Origin, identity: Identi
     hub = desk.hub(project)
     path = workspace_path(desk, run)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    tree.remove(path)
     if origin.merge_of:
         tree.merge_markers(hub, origin.start, origin.merge_of, path, identity=identity)
     else:
@@ -80,7 +80,7 @@ def lay_candidate(desk: Desk, project: Project, run: Run, candidate: Candidate) 
     """The tree a reviewer reads, from the hub and never from the developer's workspace."""
     path = workspace_path(desk, run)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    tree.remove(path)
     desk.hub(project).clone_to(path, candidate.oid)
     return path
 
@@ -143,4 +143,6 @@ def _read_plain(folder: Path, name: str) -> bytes:
 
 def clear(desk: Desk, run: Run) -> None:
     """Removes a run's clone once what it holds is in the hub."""
-    shutil.rmtree(workspace_path(desk, run), ignore_errors=True)
+    crash.point("cleanup.before")
+    tree.remove(workspace_path(desk, run))
+    crash.point("cleanup.after")
