@@ -16,7 +16,7 @@ SECTIONS = {
     "Start and stop": {
         "init": Entry("starting", "Set clawd up for a repository, step by step."),
         "run": Entry("starting", "Work on a repository in the foreground until Ctrl-C."),
-        "demo": Entry("starting", "Watch scripted agents work on a sample project."),
+        "demo": Entry("demo", "Watch scripted agents work on a sample project."),
         "up": Entry("starting", "Start the daemon."),
         "down": Entry("starting", "Stop the daemon, its runs and its database."),
         "restart": Entry("starting", "Stop the daemon and start it again; no run is lost."),

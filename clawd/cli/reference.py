@@ -91,12 +91,12 @@ def _keys(shape: type, path: str = "") -> Iterator[str]:
     yield f"- {f'`{path}`: ' if path else ''}{keys}"
     for name, kind in get_type_hints(shape).items():
         inner = get_args(kind)
-        if get_origin(kind) is list and dataclasses.is_dataclass(inner[0]):
-            yield from _keys(inner[0], f"{path}{'.' if path else ''}{name}[]")
+        each: Any = inner[0] if get_origin(kind) is list else None
+        if dataclasses.is_dataclass(each):
+            yield from _keys(each, f"{path}{'.' if path else ''}{name}[]")
         for one in (kind, *inner) if get_origin(kind) is not list else ():
-            shape_of: Any = one
             if isinstance(one, type) and dataclasses.is_dataclass(one):
-                yield from _keys(shape_of, f"{path}{'.' if path else ''}{name}")
+                yield from _keys(one, f"{path}{'.' if path else ''}{name}")
 
 
 def _option(param: click.Parameter) -> str:

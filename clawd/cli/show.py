@@ -41,6 +41,8 @@ def one_line(text: object, limit_chars: int = 0) -> str:
 def sentence(text: str) -> str:
     """Text that begins with a capital, as the start of a message."""
     found = one_line(text)
+    if found.startswith("clawd"):
+        return found
     return found[:1].upper() + found[1:]
 
 

@@ -1,4 +1,4 @@
-"""The commands init, run, demo, up, down and restart."""
+"""The commands init, run, up, down and restart."""
 
 from __future__ import annotations
 
@@ -90,25 +90,6 @@ def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **cho
     return code
 
 
-@verb("demo", "clawd demo", "clawd demo --pace 0 --json", "clawd --home /tmp/look demo --keep")
-@click.option("--pace", type=click.FloatRange(0, 10), default=1.0, show_default=True,
-              help="How slowly the agents work; 0 is as fast as they can.")  # fmt: skip
-@click.option("--keep", is_flag=True, help="Keep its home afterwards, to look around.")
-@click.pass_context
-def demo_command(ctx: click.Context, pace: float, keep: bool, as_json: bool) -> int:
-    """Watch scripted agents work on a sample project: no account, no key, no cost.
-
-    Everything but the agents is the real thing: database, git, cage, tests, merge train.
-    """
-    from clawd import demo  # noqa: PLC0415
-
-    session: Session = ctx.obj
-    named = ctx.find_root().params.get("home")
-    home = session.home if named else None
-    code: int = demo.run(home=home, pace=pace, keep=keep, as_json=as_json)
-    return code
-
-
 @verb("up", "clawd up", "clawd up --foreground")
 @click.option("--foreground", is_flag=True, help="Stay in this terminal.")
 @click.pass_obj
@@ -131,7 +112,7 @@ def down_command(session: Session, keep_runs: bool, as_json: bool) -> int:
     Exit code 3 when it was not running.
     """
     if daemon_pid(session.home) is None:
-        raise NotRunning("clawd is not running.", "Start it: clawd up")
+        raise NotRunning("The daemon is not running.", "Start it: clawd up")
     from clawd import daemon  # noqa: PLC0415
 
     daemon.stop(session.home, _STOP_LIMIT_S, end_runs=not keep_runs)
@@ -153,7 +134,7 @@ def restart_command(session: Session, as_json: bool) -> int:
 def _start(session: Session, verb_name: str, foreground: bool, as_json: bool) -> int:
     from clawd import daemon  # noqa: PLC0415
 
-    code = daemon.main(session.home, foreground=foreground, say=_progress)
+    code = daemon.main(session.home, foreground=foreground, say=_progress if foreground else _quiet)
     if code == 0 and not foreground:
         pid = daemon_pid(session.home)
         text = f"clawd works (pid {pid}). Look: clawd status --watch"
@@ -166,6 +147,10 @@ def _stop_database(session: Session) -> None:
         from clawd.adapters import server  # noqa: PLC0415
 
         server.stop(session.home)
+
+
+def _quiet(_text: str) -> None:
+    """The answer says it."""
 
 
 def _progress(text: str) -> None:

@@ -210,12 +210,17 @@ def undo(db: Db, task: int, *, by: By = OPERATOR) -> Outcome:
         found = edits.landed(db, task)
         if found is None:
             raise Refused(f"Nothing of task {task} stands on main.", _way_on(before))
-        landings.ask_undo(db, task, by.name)
+        asked = landings.ask_undo(db, task, by.name)
+        if not asked:
+            raise Refused(f"Task {task} is being taken back already.", f"See: clawd why {task}")
         moves.hint(db)
+    others = [other for other in asked if other != task]
+    with_them = f", and first what was built on it: task {', '.join(map(str, others))}"
     return _about(
         before,
         "undo",
-        f"clawd takes {found.new_main[:12]} of task {task} back: a revert is tested and lands.",
+        f"clawd takes {found.new_main[:12]} of task {task} back{with_them if others else ''}. "
+        "The revert is tested and lands like any change.",
         f"clawd why {task}",
     )
 

@@ -162,6 +162,17 @@ def test_what_landed_is_not_edited_or_cancelled_but_undone(world: World) -> None
         steer.edit_task(world.db, task, spec="x")
 
 
+def test_what_landed_is_asked_back_once_with_what_was_built_on_it(world: World) -> None:
+    first = world.task("first").id
+    candidate = world.finish(first)
+    world.review(first, candidate, "pass")
+    world.land(first, candidate)
+    assert "is tested and lands" in steer.undo(world.db, first).said
+    assert last(world, first).action == "ask_undo"
+    with pytest.raises(Refused, match="already"):
+        steer.undo(world.db, first)
+
+
 def test_nothing_landed_is_nothing_to_undo(world: World) -> None:
     with pytest.raises(Refused, match="Nothing of task"):
         steer.undo(world.db, world.task().id)
