@@ -23,6 +23,9 @@ _SEQUENCE = re.compile(
 # C0 and C1 controls, halves of characters, and marks that reorder what is read.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MICROS = 1_000_000
+_WIDE = frozenset(
+    {"title", "question", "doing", "claim", "key", "next", "settle it", "why", "path", "waits for"}
+)
 
 
 def clean(text: object) -> str:
@@ -120,8 +123,8 @@ def _rich_table(columns: Sequence[str], cells: list[list[str]]) -> None:
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        wide = column in ("title", "question", "doing", "because", "claim", "key", "detail")
-        shown.add_column(column, overflow="fold" if wide else "ellipsis", no_wrap=not wide)
+        wide = column in _WIDE  # these give way first on a narrow terminal
+        shown.add_column(column, overflow="fold", no_wrap=not wide)
     for row in cells:
         shown.add_row(*(Text(cell) for cell in row))
     Console(file=sys.stdout, highlight=False).print(shown)
