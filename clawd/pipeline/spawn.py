@@ -156,7 +156,7 @@ def _launch(
         stdin_text=prompt,
         cage=spec if caged else None,
         limits=Limits(
-            wall_s=min(60.0 * float(run.limits["minutes"]), float(limits.wall_s)),
+            wall_s=60.0 * float(run.limits["minutes"]),
             idle_s=float(limits.idle_s),
             turns=int(run.limits["turns"]) + 1,
             money_micros=run.reserved_micros,
