@@ -92,7 +92,7 @@ def _keys(shape: type, path: str = "") -> Iterator[str]:
     for name, kind in get_type_hints(shape).items():
         inner = get_args(kind)
         each: Any = inner[0] if get_origin(kind) is list else None
-        if dataclasses.is_dataclass(each):
+        if isinstance(each, type) and dataclasses.is_dataclass(each):
             yield from _keys(each, f"{path}{'.' if path else ''}{name}[]")
         for one in (kind, *inner) if get_origin(kind) is not list else ():
             if isinstance(one, type) and dataclasses.is_dataclass(one):
