@@ -551,12 +551,13 @@ create index outbox_due on outbox (channel, id) where state = 'due' and channel 
 -- ---------------------------------------------------------------- lineage
 
 -- What a row's hash covers, spelled so that verification in any language can repeat it.
-create function clawd_lineage_hash(r lineage) returns text language sql immutable as $$
-  select encode(sha256(convert_to(jsonb_build_array(
+create function clawd_lineage_hash(r lineage) returns text language plpgsql immutable as $$
+begin
+  return encode(sha256(convert_to(jsonb_build_array(
     r.prev, to_char(r.at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US'), r.chain,
     r.task, r.goal, r.run, r.project, r.actor, r.action, r.subject, r.why, r.inputs,
-    r.policy, r.version, r.model, r.prompt_hash, r.evidence)::text, 'UTF8')), 'hex')
-$$;
+    r.policy, r.version, r.model, r.prompt_hash, r.evidence)::text, 'UTF8')), 'hex');
+end $$;
 
 -- One decision, chained to the one before it. The caller holds the row lock of the chain's owner.
 create function clawd_chain(p_chain text, p_prev text, p_actor text, p_action text, p_subject text,
@@ -574,14 +575,26 @@ begin
   r.version := coalesce(p_facts ->> 'version', '');
   r.model := coalesce(p_facts ->> 'model', '');
   r.prompt_hash := coalesce(p_facts ->> 'prompt_hash', '');
-  r.evidence := coalesce(
-    (select array_agg(e::bigint) from jsonb_array_elements_text(p_facts -> 'evidence') e), '{}');
+  r.evidence := case when p_facts ? 'evidence' then coalesce((select array_agg(e::bigint)
+    from jsonb_array_elements_text(p_facts -> 'evidence') e), '{}') else '{}' end;
   hash := clawd_lineage_hash(r);
   insert into lineage (at, chain, task, goal, run, project, actor, action, subject, why, inputs,
     policy, version, model, prompt_hash, evidence, prev, hash)
   values (r.at, r.chain, r.task, r.goal, r.run, r.project, r.actor, r.action, r.subject, r.why,
     r.inputs, r.policy, r.version, r.model, r.prompt_hash, r.evidence, r.prev, hash)
   returning lineage.id into id;
+end $$;
+
+-- The partition of the month that lies p_ahead months ahead, made once.
+create function clawd_lineage_partition(p_ahead integer) returns void language plpgsql as $$
+declare
+  month date := date_trunc('month', clawd_now()) + make_interval(months => p_ahead);
+  name text := 'lineage_' || to_char(month, 'YYYYMM');
+begin
+  if to_regclass(name) is null then
+    execute format('create table %I partition of lineage for values from (%L) to (%L)',
+      name, month, month + interval '1 month');
+  end if;
 end $$;
 
 -- A decision that moves no state: it still takes the row lock of its chain's owner.
@@ -602,9 +615,15 @@ begin
   if head is null then
     raise exception 'there is no % %', p_kind, p_id using errcode = 'CW003';
   end if;
-  select * into c from clawd_chain(p_kind || ':' || p_id, head, p_actor, p_action,
+  c := clawd_chain(p_kind || ':' || p_id, head, p_actor, p_action,
     p_kind || ':' || p_id, p_why, p_facts, t, g, p_run, p);
-  execute format('update %I set chain_head = $1 where id = $2', p_kind) using c.hash, p_id;
+  if p_kind = 'task' then
+    update task set chain_head = c.hash where id = p_id;
+  elsif p_kind = 'goal' then
+    update goal set chain_head = c.hash where id = p_id;
+  else
+    update project set chain_head = c.hash where id = p_id;
+  end if;
   return c.id;
 end $$;
 
@@ -622,8 +641,13 @@ create trigger history_append_only before update or delete on history
 create function clawd_guard() returns trigger language plpgsql as $$
 declare target text;
 begin
-  execute format('select clawd_%s_next($1, $2)', tg_argv[0])
-    into target using old.state, new.last_event;
+  if tg_argv[0] = 'task' then
+    target := clawd_task_next(old.state, new.last_event);
+  elsif tg_argv[0] = 'run' then
+    target := clawd_run_next(old.state, new.last_event);
+  else
+    target := clawd_goal_next(old.state, new.last_event);
+  end if;
   if target is distinct from new.state then
     raise exception '% % may not go from % to % by %', tg_argv[0], old.id, old.state, new.state,
       new.last_event using errcode = 'CW002';
@@ -655,7 +679,7 @@ create trigger run_born before insert on run for each row execute function clawd
 create function clawd_move(p_task bigint, p_event text, p_fence bigint, p_actor text, p_why text,
   p_set jsonb default '{}', p_facts jsonb default '{}', p_run bigint default null)
 returns task language plpgsql as $$
-declare old task; new task; target text; line record; ends_lease boolean;
+declare old task;
 begin
   select * into old from task where id = p_task for update;
   if not found then
@@ -665,18 +689,26 @@ begin
     raise exception 'task % has fence %, the writer holds %', p_task, old.fence, p_fence
       using errcode = 'CW001';
   end if;
+  return clawd_write_move(old, jsonb_populate_record(old, p_set), p_event, p_actor, p_why, p_set,
+    p_facts, p_run);
+end $$;
+
+-- What every move writes. `old` is the locked row, `new` the same with what the caller changes.
+create function clawd_write_move(old task, new task, p_event text, p_actor text, p_why text,
+  p_set jsonb, p_facts jsonb, p_run bigint) returns task language plpgsql as $$
+declare target text; line record; ends_lease boolean;
+begin
   target := clawd_task_next(old.state, p_event);
   if target is null then
-    raise exception 'task % is %: % is not possible', p_task, old.state, p_event
+    raise exception 'task % is %: % is not possible', old.id, old.state, p_event
       using errcode = 'CW002';
   end if;
   if p_event = 'cancel' and old.state = 'merging'
-     and exists (select from landing where task = p_task and state = 'intent') then
-    raise exception 'task % is landing right now: use undo afterwards', p_task
+     and exists (select from landing where task = old.id and state = 'intent') then
+    raise exception 'task % is landing right now: use undo afterwards', old.id
       using errcode = 'CW002';
   end if;
 
-  new := jsonb_populate_record(old, p_set);
   ends_lease := old.leased_by_run is not null and p_event not in ('claim', 'start');
   new.id := old.id; new.project := old.project; new.chain_head := old.chain_head;
   new.state := target; new.last_event := p_event; new.changed_at := clawd_now();
@@ -701,8 +733,8 @@ begin
     if not p_set ? 'not_before' then new.not_before := null; end if;
   end if;
 
-  select * into line from clawd_chain('task:' || p_task, old.chain_head, p_actor, p_event,
-    'task:' || p_task, p_why, p_facts, p_task, old.goal, p_run, old.project);
+  line := clawd_chain('task:' || old.id, old.chain_head, p_actor, p_event,
+    'task:' || old.id, p_why, p_facts, old.id, old.goal, p_run, old.project);
   new.chain_head := line.hash;
   update task set state = new.state, last_event = new.last_event, title = new.title,
     reason = new.reason, action = new.action, owner = new.owner, priority = new.priority,
@@ -713,14 +745,14 @@ begin
     prefer_agent = new.prefer_agent, prefer_until = new.prefer_until,
     return_to = new.return_to, candidate = new.candidate, scope = new.scope,
     proof_due = new.proof_due, chain_head = new.chain_head
-  where id = p_task;
+  where id = old.id;
   insert into history (kind, subject, at, from_state, event, to_state, fence, run, actor, reason,
     lineage)
-  values ('task', p_task, new.changed_at, old.state, p_event, target, new.fence, p_run, p_actor,
+  values ('task', old.id, new.changed_at, old.state, p_event, target, new.fence, p_run, p_actor,
     new.reason, line.id);
   insert into outbox (channel, body) values ('feed', jsonb_build_object('kind', 'task',
-    'id', p_task, 'event', p_event, 'from', old.state, 'to', target, 'lineage', line.id));
-  if target <> old.state then
+    'id', old.id, 'event', p_event, 'from', old.state, 'to', target, 'lineage', line.id));
+  if target <> old.state and target in ('done', 'verifying', 'cancelled', 'rolled_back') then
     perform clawd_settle_dependants(new, old.state);
   end if;
   return new;
@@ -768,7 +800,7 @@ begin
     if not p_set ? 'owner' then new.owner := 'clawd'; end if;
     if not p_set ? 'not_before' then new.not_before := null; end if;
   end if;
-  select * into line from clawd_chain('goal:' || p_goal, old.chain_head, p_actor, p_event,
+  line := clawd_chain('goal:' || p_goal, old.chain_head, p_actor, p_event,
     'goal:' || p_goal, p_why, p_facts, null, p_goal, p_run, old.project);
   update goal set state = target, last_event = p_event, title = new.title, body = new.body,
     section = new.section, digest = new.digest, line = new.line, priority = new.priority,
@@ -848,29 +880,33 @@ $$;
 create function clawd_claim(p_tasks bigint[], p_role text, p_agent bigint, p_host text,
   p_lease interval, p_run jsonb, p_actor text, p_why text, p_facts jsonb default '{}')
 returns run language plpgsql as $$
-declare picked bigint; t task; r run; need bigint;
+declare wanted bigint; t task; r run; claimed task;
 begin
-  select k.id into picked from unnest(p_tasks) with ordinality as want (id, n)
-    join task k on k.id = want.id
-    where k.leased_by_run is null and k.state = case p_role when 'qa' then 'review' else 'backlog' end
+  foreach wanted in array p_tasks loop
+    select * into t from task k where k.id = wanted and k.leased_by_run is null
+      and k.state = case p_role when 'qa' then 'review' else 'backlog' end
       and (p_role = 'qa' or k.deps_open = 0)
       and (k.not_before is null or k.not_before <= clawd_now())
-    order by want.n limit 1 for update of k skip locked;
-  if picked is null then
+      for update skip locked;
+    exit when found;
+  end loop;
+  if t.id is null then
     return null;
   end if;
-  select * into t from task where id = picked;
   r := clawd_open_run(t.project, t.id, t.goal, p_role, p_agent, p_host, t.fence + 1,
     p_run || jsonb_build_object('contract_version', t.contract_version));
-  perform clawd_move(picked, 'claim', null, p_actor, p_why, jsonb_build_object(
-    'lease_until', clawd_now() + p_lease, 'leased_by_run', r.id, 'host', p_host), p_facts, r.id);
+  claimed := t;
+  claimed.lease_until := clawd_now() + p_lease;
+  claimed.leased_by_run := r.id;
+  claimed.host := p_host;
+  perform clawd_write_move(t, claimed, 'claim', p_actor, p_why, '{}', p_facts, r.id);
   return r;
 end $$;
 
 -- A run's row with its agent and its money taken, or CW005 and nothing at all.
 create function clawd_open_run(p_project bigint, p_task bigint, p_goal bigint, p_role text,
   p_agent bigint, p_host text, p_fence bigint, p_run jsonb) returns run language plpgsql as $$
-declare r run; short text;
+declare r run;
 begin
   insert into run (project, task, goal, role, agent, host, fence, resumes, tier, network, model,
     session, limits, reserved_micros, contract_version)
@@ -885,16 +921,20 @@ begin
   if not found then
     raise exception 'agent % is busy', p_agent using errcode = 'CW005';
   end if;
-  for short in
-    with k as (select * from clawd_envelopes_of(r)), u as (
-      update envelope e set reserved = e.reserved + r.reserved_micros from k
-      where (e.scope, e.scope_id, e.period) = (k.scope, k.scope_id, k.period)
-        and e.spent + e.reserved + r.reserved_micros <= e."limit"
-      returning e.scope)
-    select k.scope from k where k.scope not in (select scope from u)
-  loop
-    raise exception 'the % envelope has no room for this run', short using errcode = 'CW005';
-  end loop;
+  update envelope e set reserved = e.reserved + r.reserved_micros
+    where e.scope = 'day' and e.scope_id = 'all' and e.period = coalesce(r.limits ->> 'day', '')
+      and e.spent + e.reserved + r.reserved_micros <= e."limit";
+  if not found then
+    raise exception 'the day envelope has no room for this run' using errcode = 'CW005';
+  end if;
+  if r.task is not null then
+    update envelope e set reserved = e.reserved + r.reserved_micros
+      where e.scope = 'task' and e.scope_id = r.task::text and e.period = ''
+        and e.spent + e.reserved + r.reserved_micros <= e."limit";
+    if not found then
+      raise exception 'the task envelope has no room for this run' using errcode = 'CW005';
+    end if;
+  end if;
   return r;
 end $$;
 

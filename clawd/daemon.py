@@ -163,6 +163,7 @@ class Daemon:
             "check": self._check.tick,
             "merge": loops.Merge(desk).tick,
             "watch": loops.Watch(desk).tick,
+            "care": loops.Care(desk, conninfo).tick,
         }
         self.loops = [Loop(name, tick, desk, self.gave_up) for name, tick in ticks.items()]
         self._conninfo = conninfo

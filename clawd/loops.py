@@ -20,6 +20,7 @@ from clawd.pipeline import (
     plan,
     recover,
     report,
+    retention,
     review,
     roadmap,
     train,
@@ -261,6 +262,23 @@ class Beat:
             return False
         self._due[what] = monotonic() + every_s
         return True
+
+
+class Care:
+    """Throws away what is past its days and backs the database up, once an hour."""
+
+    def __init__(self, desk: Desk, conninfo: str) -> None:
+        self._desk, self._conninfo = desk, conninfo
+        self._due = monotonic() + 300  # never in the way of a start
+
+    def tick(self) -> float:
+        """One round an hour; hints do not hurry it."""
+        left_s = self._due - monotonic()
+        if left_s > 0:
+            return left_s
+        retention.care(self._desk, self._conninfo)
+        self._due = monotonic() + 3600
+        return 3600.0
 
 
 class Watch:

@@ -170,6 +170,19 @@ class ReviewSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How long what runs leave behind is kept."""
+
+    days: int = setting(
+        14, "Run folders, sessions and refs of ended tasks.", unit="days", least=1, most=3650
+    )
+    disk_gb: float = setting(
+        10.0, "Above this the oldest run folders go before their days.", unit="GB", least=0.1
+    )
+    dumps: int = setting(7, "Daily backups of the database.", least=1, most=1000)
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectSettings:
     """A repository under care."""
 
@@ -224,6 +237,7 @@ class Config:
     train: TrainSettings = setting(TrainSettings, "Set-up, checks and tests.")
     lease: LeaseSettings = setting(LeaseSettings, "How long a run keeps its task.")
     review: ReviewSettings = setting(ReviewSettings, "How often a task may come back from QA.")
+    retention: RetentionSettings = setting(RetentionSettings, "How long leftovers are kept.")
     tries: int = setting(3, "Charged failures before a task is parked.", least=1, most=20)
     bounces: int = setting(5, "Returns from the train before a task is parked.", least=1, most=50)
     landing: Landing = setting(

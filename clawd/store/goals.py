@@ -87,7 +87,8 @@ def finished(db: Db) -> list[Goal]:
     return many(
         db,
         Goal,
-        f"""select {columns(Goal, "g")} from goal g where g.state = 'planned' and g.reason <> 'reverted'
+        f"""select {columns(Goal, "g")} from goal g
+            where g.state = 'planned' and g.reason <> 'reverted'
               and exists (select from task t where t.goal = g.id and t.state = 'done')
               and not exists (select from task t where t.goal = g.id
                 and t.state not in ('done', 'cancelled', 'rolled_back'))""",
