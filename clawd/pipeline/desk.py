@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,12 @@ class Desk:
                 folder = self.home / "warm" / project.slug
                 self._warm[project.id] = WarmPool(self.hub(project), folder, size=2)
             return self._warm[project.id]
+
+    @property
+    def mark(self) -> str:
+        """What every process of this home carries: another home's runs have the same numbers."""
+        home = hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()
+        return f"{self.host}-{home[:8]}"
 
     def run_folder(self, run: int) -> Path:
         return self.home / "runs" / str(run)

@@ -129,7 +129,7 @@ def run_in_tree(
         command,
         Launch(
             folder=folder,
-            marker=f"{marker}-{desk.host}",
+            marker=f"{desk.mark}-{marker}",
             argv=[],
             env=_known_red(project),
             cwd=work,

@@ -149,7 +149,7 @@ def _launch(
     limits = desk.config.limits
     return Launch(
         folder=folder,
-        marker=f"{desk.host}-{run.id}-{run.fence}",
+        marker=f"{desk.mark}-{run.id}-{run.fence}",
         argv=claude.invocation(program, binary.version, replace(order, role_file=role_file)),
         env=env if caged else claude.bare_environment(os.environ, home, env),
         cwd=work,

@@ -11,6 +11,7 @@ from typing import Any
 
 from clawd.adapters import crash
 from clawd.adapters.git import tree
+from clawd.adapters.git.hub import Hub
 from clawd.adapters.git.intake import salvage_ref
 from clawd.adapters.git.message import Identity
 from clawd.model import Agent, Candidate, Project, Run, Task
@@ -55,8 +56,17 @@ def choose_origin(desk: Desk, project: Project, task: Task) -> Origin:
     if earlier and earlier[-1].base_oid:
         kept = hub.head(salvage_ref(earlier[-1].id))
         if kept is not None and hub.is_ancestor(earlier[-1].base_oid, kept):
-            return Origin(kept, earlier[-1].base_oid)
+            return _on_salvage(hub, main, kept, earlier[-1].base_oid, came)
     return Origin(main, main)
+
+
+def _on_salvage(hub: Hub, main: str, kept: str, base: str, came: Arrival | None) -> Origin:
+    """Half-done work goes on where it stood; after a person's answer, on the main of today."""
+    if hub.tree_of(kept) == hub.tree_of(base):
+        return Origin(main, main)
+    if came is not None and came.event == "resume_dev" and not hub.is_ancestor(main, kept):
+        return Origin(main, main, merge_of=kept)
+    return Origin(kept, base)
 
 
 def _was_bounced(came: Arrival | None) -> bool:

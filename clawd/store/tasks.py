@@ -76,7 +76,7 @@ def by_id(db: Db, task: int) -> Task | None:
 
 
 def ready(db: Db, limit: int = 20) -> list[Task]:
-    """The first ready tasks of every project that may work, the scheduler's choice of today."""
+    """The first ready tasks of every project that may work: a long queue hides no other's."""
     return many(
         db,
         Task,
@@ -89,7 +89,7 @@ def ready(db: Db, limit: int = 20) -> list[Task]:
                 or (t.mends and p.baseline_verdict in ('red', 'flaky')))
               and not exists (select from pause z where (z.until is null or z.until > clawd_now())
                 and (z.scope = 'all' or (z.scope = 'project' and z.key = p.slug)))
-            order by t.front desc, t.priority, t.id limit %(limit)s""",
+            order by t.front desc, t.priority, t.id""",
         {"limit": limit},
     )
 
