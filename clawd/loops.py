@@ -17,6 +17,7 @@ from clawd.pipeline import (
     check,
     claim,
     develop,
+    patrol,
     plan,
     recover,
     report,
@@ -192,6 +193,10 @@ class Merge:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._patrol_at: dict[int, float] = {}
+
+    def _next_patrol(self) -> float:
+        return monotonic() + 60 * self._desk.config.train.retest_minutes
 
     def tick(self) -> float:
         """One step of every project's train."""
@@ -206,7 +211,13 @@ class Merge:
 
     def _turn(self, project: Project) -> bool:
         desk = self._desk
+        if project.id not in self._patrol_at:
+            patrol.compare_with_hub(desk, project)
+            self._patrol_at[project.id] = self._next_patrol()
         current = baseline.refresh(desk, project)
+        if monotonic() >= self._patrol_at[project.id] and current.baseline_verdict == "green":
+            desk.log("patrol", project=project.slug, found=patrol.retest(desk, current))
+            self._patrol_at[project.id] = self._next_patrol()
         moved = False
         if not self._paused(current):
             moved = undo.turn(desk, current) or train.turn(desk, current)

@@ -146,6 +146,9 @@ class TrainSettings:
     retry_red: bool = setting(
         True, "Test a red tree once more, so that a flaky test is told from a red one."
     )
+    retest_minutes: float = setting(
+        360.0, "Main is tested again this often.", unit="minutes", least=1, most=100_000
+    )
     test_timeout_s: int = setting(1800, "The project's test command.", unit="seconds", least=1)
     check_timeout_s: int = setting(
         600, "One acceptance command of a contract.", unit="seconds", least=1

@@ -162,3 +162,25 @@ def promise(db: Db, landing: int, old_main: str, new_main: str, tree: str) -> La
     if found is None:
         raise moves.IllegalMove(f"Landing {landing} is not asked for any more.")
     return found
+
+
+def by_commit(db: Db, project: int, commit: str) -> LandingRow | None:
+    """The landing that made `commit` main's tip."""
+    return one(
+        db,
+        LandingRow,
+        f"""select {_COLUMNS} from landing where project = %s and new_main = %s
+              and kind = 'land' and state = 'landed'""",
+        (project, commit),
+    )
+
+
+def last_landed(db: Db, project: int) -> LandingRow | None:
+    """The newest landing of a project."""
+    return one(
+        db,
+        LandingRow,
+        f"""select {_COLUMNS} from landing where project = %s and state = 'landed'
+            order by landed_at desc, id desc limit 1""",
+        (project,),
+    )
