@@ -17,14 +17,14 @@ from tests.parts.steer_ground import World, make_world, whole_story
 
 EVERYTHING = reference.everything()
 VERBS = [(path, command) for path, command in EVERYTHING if isinstance(command, Verb)]
-# What a read command is asked here, where it needs an argument; two need more than a database.
+# What a read command is asked here, where it needs an argument; three need more than a database.
 ARGUMENTS = {
     "clawd task show": ["1"],
     "clawd goal show": ["1"],
     "clawd why": ["1"],
     "clawd log": ["1"],
 }
-ELSEWHERE = {"clawd doctor", "clawd diff"}
+ELSEWHERE = {"clawd doctor", "clawd diff", "clawd demo"}
 READS = [(path, verb) for path, verb in VERBS if verb.shape and path not in ELSEWHERE]
 
 
