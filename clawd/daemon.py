@@ -19,7 +19,7 @@ from time import monotonic
 
 from clawd import config as configuration
 from clawd import loops
-from clawd.adapters import postgres, server
+from clawd.adapters import notify, postgres, server
 from clawd.adapters.git.operator import inspect
 from clawd.config import Config
 from clawd.errors import ClawdError, NotRunning, Refused
@@ -156,8 +156,9 @@ class Daemon:
         self._work = loops.Work(desk)
         self._plan = loops.Plan(desk, self.wake_all)
         self._check = loops.Check(desk, self.wake_all)
+        self._beat = loops.Beat(desk)
         ticks: dict[str, Callable[[], float]] = {
-            "beat": loops.Beat(desk).tick,
+            "beat": self._beat.tick,
             "work": self._work.tick,
             "plan": self._plan.tick,
             "check": self._check.tick,
@@ -177,8 +178,10 @@ class Daemon:
             for loop in self.loops:
                 loop.start()
             self.desk.log("started", loops=len(self.loops))
+            notify.tell(notify.READY, f"STATUS=works in {self.desk.home}")
             while not self.desk.stop.wait(3600):
                 pass
+            notify.tell(notify.STOPPING)
             self._stop(datagrams)
         return 1 if self.gave_up.is_set() else 0
 
@@ -216,6 +219,7 @@ class Daemon:
         self._work.close()
         self._check.close()
         self._plan.close()
+        self._beat.close()
         with contextlib.suppress(OSError):
             datagrams.close()
         for ear in self._ears:

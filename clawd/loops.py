@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 
+from clawd.adapters import notify
+from clawd.adapters.awake import Awake
 from clawd.adapters.watch import RoadmapWatch
 from clawd.errors import ClawdError
 from clawd.model import Project, Task
@@ -31,7 +33,7 @@ from clawd.pipeline import (
 from clawd.pipeline.claim import Taken
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.recover import Follower
-from clawd.store import goals, outbox, projects, tasks, views
+from clawd.store import goals, outbox, projects, runs, tasks, views
 
 IDLE_S = 15.0
 FEED_ROWS_KEPT = 10_000
@@ -248,15 +250,18 @@ class Beat:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._boot = _boot_id()
+        self._awake = Awake()
         self._due = {"heartbeat": 0.0, "scan": 0.0, "alarm": 0.0, "trim": 0.0}
 
     def tick(self) -> float:
         """Own leases first, then everybody else's."""
         desk, lease = self._desk, self._desk.config.lease
         desk.beat_file.touch()
+        notify.tell(notify.WATCHDOG)
         if self._is_due("heartbeat", lease.heartbeat_s):
             with desk.db() as db:
                 projects.beat_host(db, desk.host, self._boot, desk.config.limits.max_live)
+                self._awake.keep(bool(runs.live(db, desk.host)))
             recover.heartbeat(desk)
         if self._is_due("scan", lease.scan_s):
             recover.scan(desk)
@@ -267,6 +272,10 @@ class Beat:
             with desk.db() as db:
                 outbox.trim_feed(db, FEED_ROWS_KEPT)
         return min(float(lease.heartbeat_s), float(lease.scan_s), 10.0)
+
+    def close(self) -> None:
+        """Lets the machine sleep again."""
+        self._awake.keep(False)
 
     def _is_due(self, what: str, every_s: float) -> bool:
         if monotonic() < self._due[what]:
