@@ -179,13 +179,13 @@ def roadmap(out: Checklist, desk: Desk, found: Found, slug: str) -> None:
     except RoadmapBroken as error:
         out.miss("roadmap", error.message, error.remedy or f"Mend {ROADMAP}.")
         return
-    still_open = sum(not item.done for item in parsed.items)
     if not parsed.items:
         out.warn("roadmap", f"{ROADMAP} has no boxes, so there is nothing to do yet",
                  "Write one line an item: - [ ] Export the list as CSV")  # fmt: skip
-    else:
-        done = len(parsed.items) - still_open
-        out.tick("roadmap", f"{ROADMAP}: {still_open} to do, {done} done")
+        return
+    still_open = sum(not item.done for item in parsed.items)
+    done = len(parsed.items) - still_open
+    out.tick("roadmap", f"{ROADMAP}: {still_open} to do, {done} done")
     for problem in parsed.problems:
         out.warn("roadmap", problem)
 

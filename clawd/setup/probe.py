@@ -19,7 +19,7 @@ from clawd.errors import ClawdError
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.spawn import PROGRAM_INSIDE, ROLE_INSIDE
 from clawd.policy import outcome as outcomes
-from clawd.policy.failure import REASONS
+from clawd.policy.failure import REASONS, Reason
 from clawd.policy.outcome import Ending, Kind
 from clawd.running import launch, stream
 from clawd.running.records import Launch, Limits, Secret
@@ -56,7 +56,8 @@ def login(desk: Desk, binary: Binary, environ: Mapping[str, str]) -> Tried:
         shutil.rmtree(folder, ignore_errors=True)
     ending = Ending(result.rc, result.why, result.reason, said)
     judged = outcomes.judge(facts, ending, now=datetime.now(UTC))
-    if judged.kind is Kind.COMPLETED:
+    # A model that ran out of its one turn has answered, and that is all that is asked here.
+    if judged.kind is Kind.COMPLETED or judged.reason is Reason.TURN_LIMIT:
         return Tried(True, f"the model answered ({facts.model or 'unnamed'})")
     remedy = REASONS[judged.reason].remedy if judged.reason else "Run `clawd doctor`."
     return Tried(False, judged.detail or str(judged.reason), remedy)

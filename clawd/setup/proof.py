@@ -74,13 +74,13 @@ def prove(home: Path, slug: str, out: Checklist | None = None, limit_s: float = 
         if ours:
             daemon.start_in_background(home)
         try:
-            return _follow(db, added.id, told, limit_s)
+            return _follow(db, home, added.id, told, limit_s)
         finally:
             if ours:
                 daemon.stop(home)
 
 
-def _follow(db: Db, task: int, told: Checklist, limit_s: float) -> Task:
+def _follow(db: Db, home: Path, task: int, told: Checklist, limit_s: float) -> Task:
     """Says each state once, until the task has ended or the time is over."""
     deadline = monotonic() + limit_s
     patience = threading.Event()
@@ -93,4 +93,6 @@ def _follow(db: Db, task: int, told: Checklist, limit_s: float) -> Task:
             told.note(f"task {task}: {seen}")
         if now.state in _ENDED or monotonic() > deadline:
             return now
+        if daemon.is_running(home) is None:
+            raise ClawdError("The daemon has stopped.", f"See {home / 'logs' / 'clawd.log'}.")
         patience.wait(_POLL_S)
