@@ -566,17 +566,14 @@ create function clawd_chain(p_chain text, p_prev text, p_actor text, p_action te
 language plpgsql as $$
 declare r lineage;
 begin
-  r.at := clawd_now();
-  r.chain := p_chain; r.prev := p_prev;
-  r.task := p_task; r.goal := p_goal; r.run := p_run; r.project := p_project;
-  r.actor := p_actor; r.action := p_action; r.subject := p_subject; r.why := p_why;
-  r.inputs := coalesce(p_facts -> 'inputs', '{}');
-  r.policy := coalesce(p_facts ->> 'policy', '');
-  r.version := coalesce(p_facts ->> 'version', '');
-  r.model := coalesce(p_facts ->> 'model', '');
-  r.prompt_hash := coalesce(p_facts ->> 'prompt_hash', '');
-  r.evidence := case when p_facts ? 'evidence' then coalesce((select array_agg(e::bigint)
-    from jsonb_array_elements_text(p_facts -> 'evidence') e), '{}') else '{}' end;
+  -- In the order of the table's columns, without id and hash: one expression, not seventeen.
+  r := row(null, clawd_now(), p_chain, p_task, p_goal, p_run, p_project, p_actor, p_action,
+    p_subject, p_why, coalesce(p_facts -> 'inputs', '{}'), coalesce(p_facts ->> 'policy', ''),
+    coalesce(p_facts ->> 'version', ''), coalesce(p_facts ->> 'model', ''),
+    coalesce(p_facts ->> 'prompt_hash', ''), '{}'::bigint[], p_prev, null)::lineage;
+  if p_facts ? 'evidence' then
+    r.evidence := array(select e::bigint from jsonb_array_elements_text(p_facts -> 'evidence') e);
+  end if;
   hash := clawd_lineage_hash(r);
   insert into lineage (at, chain, task, goal, run, project, actor, action, subject, why, inputs,
     policy, version, model, prompt_hash, evidence, prev, hash)
@@ -696,7 +693,8 @@ end $$;
 -- What every move writes. `old` is the locked row, `new` the same with what the caller changes.
 create function clawd_write_move(old task, new task, p_event text, p_actor text, p_why text,
   p_set jsonb, p_facts jsonb, p_run bigint) returns task language plpgsql as $$
-declare target text; line record; ends_lease boolean;
+declare target text; line record; ends_lease boolean; moved boolean;
+  moment timestamptz := clawd_now();
 begin
   target := clawd_task_next(old.state, p_event);
   if target is null then
@@ -709,50 +707,41 @@ begin
       using errcode = 'CW002';
   end if;
 
+  moved := target <> old.state;
   ends_lease := old.leased_by_run is not null and p_event not in ('claim', 'start');
-  new.id := old.id; new.project := old.project; new.chain_head := old.chain_head;
-  new.state := target; new.last_event := p_event; new.changed_at := clawd_now();
-  new.fence := old.fence + (p_event = 'claim' or ends_lease)::int;
-  new.tries := case
-    when p_event = 'retry' or p_event = 'reopen' then 0
-    when p_event = 'check_red' or (p_event = 'fail' and old.state <> 'review') then old.tries + 1
-    else old.tries end;
-  new.round := case p_event when 'revise' then old.round + 1
-    when 'retry' then 0 when 'reopen' then 0 else old.round end;
-  new.bounces := case p_event when 'bounce' then old.bounces + 1
-    when 'retry' then 0 when 'reopen' then 0 else old.bounces end;
-  if ends_lease then
-    new.lease_until := null; new.leased_by_run := null; new.host := '';
-  end if;
-  if target <> old.state then
-    new.queued_at := new.changed_at;
-    if not p_set ? 'reason' then new.reason := ''; end if;
-    if not p_set ? 'action' then new.action := ''; end if;
-    if not p_set ? 'owner' then new.owner := 'clawd'; end if;
-    if not p_set ? 'front' then new.front := false; end if;
-    if not p_set ? 'not_before' then new.not_before := null; end if;
-  end if;
-
   line := clawd_chain('task:' || old.id, old.chain_head, p_actor, p_event,
     'task:' || old.id, p_why, p_facts, old.id, old.goal, p_run, old.project);
-  new.chain_head := line.hash;
-  update task set state = new.state, last_event = new.last_event, title = new.title,
-    reason = new.reason, action = new.action, owner = new.owner, priority = new.priority,
-    front = new.front, queued_at = new.queued_at, changed_at = new.changed_at,
-    not_before = new.not_before, contract_version = new.contract_version, fence = new.fence,
-    lease_until = new.lease_until, leased_by_run = new.leased_by_run, host = new.host,
-    want_host = new.want_host, tries = new.tries, round = new.round, bounces = new.bounces,
-    prefer_agent = new.prefer_agent, prefer_until = new.prefer_until,
+  update task set state = target, last_event = p_event, title = new.title,
+    reason = case when moved and not p_set ? 'reason' then '' else new.reason end,
+    action = case when moved and not p_set ? 'action' then '' else new.action end,
+    owner = case when moved and not p_set ? 'owner' then 'clawd' else new.owner end,
+    front = case when moved and not p_set ? 'front' then false else new.front end,
+    not_before = case when moved and not p_set ? 'not_before' then null else new.not_before end,
+    queued_at = case when moved then moment else new.queued_at end,
+    changed_at = moment,
+    fence = old.fence + (p_event = 'claim' or ends_lease)::int,
+    lease_until = case when not ends_lease then new.lease_until end,
+    leased_by_run = case when not ends_lease then new.leased_by_run end,
+    host = case when ends_lease then '' else new.host end,
+    tries = case when p_event in ('retry', 'reopen') then 0
+      when p_event = 'check_red' or (p_event = 'fail' and old.state <> 'review')
+      then old.tries + 1 else old.tries end,
+    round = case when p_event = 'revise' then old.round + 1
+      when p_event in ('retry', 'reopen') then 0 else old.round end,
+    bounces = case when p_event = 'bounce' then old.bounces + 1
+      when p_event in ('retry', 'reopen') then 0 else old.bounces end,
+    priority = new.priority, contract_version = new.contract_version,
+    want_host = new.want_host, prefer_agent = new.prefer_agent, prefer_until = new.prefer_until,
     return_to = new.return_to, candidate = new.candidate, scope = new.scope,
-    proof_due = new.proof_due, chain_head = new.chain_head
-  where id = old.id;
+    proof_due = new.proof_due, chain_head = line.hash
+  where id = old.id returning * into new;
   insert into history (kind, subject, at, from_state, event, to_state, fence, run, actor, reason,
     lineage)
   values ('task', old.id, new.changed_at, old.state, p_event, target, new.fence, p_run, p_actor,
     new.reason, line.id);
   insert into outbox (channel, body) values ('feed', jsonb_build_object('kind', 'task',
     'id', old.id, 'event', p_event, 'from', old.state, 'to', target, 'lineage', line.id));
-  if target <> old.state and target in ('done', 'verifying', 'cancelled', 'rolled_back') then
+  if moved and target in ('done', 'verifying', 'cancelled', 'rolled_back') then
     perform clawd_settle_dependants(new, old.state);
   end if;
   return new;
