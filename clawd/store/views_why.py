@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from clawd.model import Json
 from clawd.policy.budget import usd
 from clawd.store import lineage, views_task
 from clawd.store.lineage import Decision
@@ -13,6 +14,8 @@ from clawd.store.views_task import CandidateLine, Detail, LandingLine, RunLine, 
 
 _PHRASES = {
     "ask": "The agent asked",
+    "intend": "About to land",
+    "ask_undo": "The operator wants it back",
     "hold": "Held for a person",
     "fail": "The run failed",
     "lose": "The run was lost",
@@ -166,7 +169,7 @@ class _Teller:
     def _plain(self, row: Decision, run: RunLine | None) -> str:
         where = f" (run {run.id}, {run.agent}, {usd(run.cost_micros)})" if run is not None else ""
         said = _PHRASES.get(row.action) or row.action.replace("_", " ").capitalize()
-        return f"{said}{where}: {row.why.strip().rstrip('.') or 'no reason was written'}."
+        return _ended(f"{said}{where}: {row.why.strip() or 'no reason was written'}")
 
 
 def _worked(run: RunLine) -> str:
@@ -182,10 +185,19 @@ def _candidate(found: CandidateLine | None) -> str:
         return "its work"
     if found.no_change:
         return "the proof that nothing has to change"
-    stat = found.stat
-    parts = [f"{stat[key]} {key}" for key in ("files", "added", "deleted") if key in stat]
-    size = f" ({', '.join(parts)})" if parts else ""
-    return f"candidate {found.oid[:12]}{size}"
+    return f"candidate {found.oid[:12]}{_size(found.stat)}"
+
+
+def _size(stat: Json) -> str:
+    """How much a candidate changes, as far as its description says."""
+    files = stat.get("files")
+    if not isinstance(files, list):
+        return ""
+    added, deleted = (
+        sum(int(file.get(key) or 0) for file in files if isinstance(file, dict))
+        for key in ("added", "deleted")
+    )
+    return f" ({len(files)} file{'s' * (len(files) != 1)}, +{added} -{deleted})"
 
 
 def _check(found: CandidateLine | None) -> str:
@@ -210,6 +222,10 @@ def _tests(landing: LandingLine) -> str:
         return f"tree {landing.tree[:12]}"
     took = f" in {landing.tests_ms / 1000:.1f} s" if landing.tests_ms else ""
     return f"tests {landing.tests} on tree {landing.tree[:12]}{took}"
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _sentence(text: str) -> str:
