@@ -100,6 +100,9 @@ def up_command(session: Session, foreground: bool, as_json: bool) -> int:
         return _said("up", f"clawd runs already (pid {pid}).", pid, as_json)
     if not session.home.is_dir():
         raise NotRunning(f"There is no clawd at {session.home} yet.", "Set it up: clawd init PATH")
+    from clawd import setup  # noqa: PLC0415
+
+    setup.refuse_over_ssh(session.home)
     return _start(session, "up", foreground, as_json)
 
 

@@ -17,7 +17,17 @@ from clawd.setup.checklist import Ask, Checklist, Row, Say
 from clawd.setup.choices import Choices
 from clawd.setup.proof import prove
 
-__all__ = ["Ask", "Checklist", "Choices", "Row", "Say", "init", "prove"]
+__all__ = [
+    "Ask",
+    "Checklist",
+    "Choices",
+    "Row",
+    "Say",
+    "init",
+    "prove",
+    "refuse_over_ssh",
+    "require_ready",
+]
 
 
 def init(
@@ -73,6 +83,11 @@ def _finish(out: Checklist, desk: Desk) -> None:
         out.note(f"Not ready yet: {missing}. Do what is said there and run `clawd init` again.")
     if desk.config.sandbox is Sandbox.NONE:
         out.note("Agents run without a cage: they can read and change whatever you can.")
+
+
+def refuse_over_ssh(home: Path) -> None:
+    """For whoever starts agents: an error where macOS would hide the login from them."""
+    login.refuse_over_ssh(home, Choices(), os.environ, sys.platform)
 
 
 def require_ready(out: Checklist) -> None:

@@ -90,7 +90,10 @@ def _obtain(out: Checklist, desk: Desk, binary: Binary | None, wanted: Choices) 
     if way == "token" and binary is not None:
         _open_setup_token(out, binary)
     what = "the token" if way == "token" else "the API key"
-    said = out.answer(f"Paste {what} (empty to do it later)", "", secret=True)
+    try:
+        said = out.answer(f"Paste {what} (empty to do it later)", "", secret=True)
+    except UsageError:  # nobody there to paste one: the row about the login says what to do
+        return Login.TOKEN
     if said:
         write_token(desk.login_file, said, way)
     return Login.TOKEN

@@ -8,12 +8,14 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from clawd import config, daemon, setup
 from clawd.adapters import cage, postgres
 from clawd.adapters.cage import Probe
+from clawd.cli.main import main
 from clawd.config import Login, Sandbox
 from clawd.errors import ClawdError, Refused, UsageError
 from clawd.model import Landing
@@ -300,6 +302,30 @@ def test_macos_over_ssh_without_a_token_is_refused(home: Path) -> None:
         login.refuse_over_ssh(home, Choices(login="inherit"), remote, "darwin")
     (home / "agent.env").write_text("")
     login.refuse_over_ssh(home, Choices(), remote, "darwin")
+
+
+def test_clawd_up_over_ssh_on_macos_refuses_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22")
+    monkeypatch.setattr(setup, "sys", SimpleNamespace(platform="darwin"))
+    assert main(["--home", str(home), "up"]) == 4
+    said = capsys.readouterr().err
+    assert "Over ssh macOS keeps its keychain shut" in said
+    assert "claude setup-token" in said
+    assert daemon.is_running(home) is None
+
+
+def test_nobody_at_the_terminal_is_no_error(agent_home: Path, make_repo: MakeRepo) -> None:
+    def ask(question: str, *, default: str = "", **_: object) -> str:
+        if not default:
+            raise UsageError(f"There is nobody to ask: {question}")
+        return default
+
+    file = agent_home / config.FILE_NAME
+    file.write_text(settings.with_key(file.read_text(), "", "login", "token"))
+    done = setup.init(agent_home, make_repo(GREEN), ask=ask, test_cmd="true")
+    assert [row.name for row in done.rows if row.ok is False] == ["login"]
 
 
 def test_without_a_cage_nothing_runs_until_that_is_said(
