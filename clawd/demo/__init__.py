@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 import signal
 import threading
@@ -19,7 +20,7 @@ from clawd.demo.screen import Screen
 from clawd.demo.stage import Stage
 from clawd.demo.summary import Summary, sum_up
 
-__all__ = ["Ending", "Ground", "Screen", "Summary", "lay", "play", "run"]
+__all__ = ["Ending", "Ground", "Screen", "Summary", "as_dict", "lay", "play", "run"]
 
 LIMIT_S = 180.0
 INTERRUPTED = 130
@@ -28,6 +29,7 @@ SCRIPTED = (
     "paid. Amounts are what the same words would cost at list price."
 )
 lay = grounds.lay
+as_dict = dataclasses.asdict
 
 
 def run(*, home: Path | None, pace: float, keep: bool, screen: Screen) -> int:
