@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from clawd import daemon, loops, share, steer
-from clawd.adapters.process import kill_marked
+from clawd.adapters.process import find_marked, kill_marked
 from clawd.model import Project, Run, Task
 from clawd.pipeline import baseline, check, claim, develop, plan, recover, review, roadmap
 from clawd.pipeline.desk import Desk
@@ -339,7 +339,6 @@ def end_everything(line: Line) -> None:
     """Ends every run the test has left, whatever state it is in."""
     line.desk.stop.set()
     with line.desk.db() as db:
-        markers = [r["marker"] for r in db.execute("select marker from run where marker <> ''")]
         live = runs.live(db)
     for run in live:
         folder = line.desk.run_folder(run.id)
@@ -349,7 +348,7 @@ def end_everything(line: Line) -> None:
         folder = line.desk.run_folder(run.id)
         if (folder / "spec.json").exists():
             launch.wait(folder, 8, threading.Event())
-    for marker in markers:
+    for marker in set(find_marked(line.desk.mark).values()):
         kill_marked(marker)
 
 

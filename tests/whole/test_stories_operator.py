@@ -128,6 +128,8 @@ def test_11_a_plan_refused_twice_blocks_the_goal_until_it_is_edited(line: Line) 
     line.step(PLANNING)
     assert _live(line) == []
     _write_roadmap(line, "Run straight <!-- id: run -->")
+    line.commit({})
+    line.plan()
     line.drive(lambda: _goal(line, "Run straight").state == "planned", stages=PLANNING)
     assert _goal(line, "Run straight").id == blocked.id
     with line.desk.db() as db:
@@ -272,7 +274,7 @@ def test_19_a_verdict_on_the_old_contract_counts_for_nothing(line: Line) -> None
 
 
 @pytest.fixture
-def two(home: Path, database: str, make_repo: Callable[..., Path]) -> Iterator[Line]:
+def two_projects(home: Path, database: str, make_repo: Callable[..., Path]) -> Iterator[Line]:
     """A line over two projects, four developers at most."""
     repos = {slug: make_repo(FILES, name=slug) for slug in ("big", "small")}
     changes = {"agents.dev": {"count": 4}, "limits.max_live": 4}
@@ -280,7 +282,8 @@ def two(home: Path, database: str, make_repo: Callable[..., Path]) -> Iterator[L
         yield opened
 
 
-def test_21_a_project_with_many_tasks_does_not_starve_one_with_few(two: Line) -> None:
+def test_21_a_project_with_many_tasks_does_not_starve_one_with_few(two_projects: Line) -> None:
+    two = two_projects
     for number in range(60):
         two.add(f"Big {number}", slug="big", priority=10)
     few = [two.add(f"Small {number}", slug="small", priority=500) for number in range(2)]
