@@ -14,7 +14,7 @@ Clash = tuple[int, int]
 T = TypeVar("T")
 
 # Believed of a project nobody has seen yet.
-FIRST_RATE = 0.1
+FIRST_RATE = 0.15
 # What one more judged car weighs in the failure rate: about the last thirty count.
 WEIGHT = 0.03
 # One slot tests cars together only while that is sure to beat one by one.
