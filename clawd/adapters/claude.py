@@ -69,6 +69,10 @@ class Order:
     tools: Sequence[str] | None = None
 
 
+class Outdated(ClawdError):
+    """The program is there, but older than what clawd was tested with."""
+
+
 _known: dict[tuple[int, ...], Binary] = {}
 _known_lock = threading.Lock()
 
@@ -79,7 +83,7 @@ def find_binary(
     """The program of the configuration, else of PATH and the usual places; version and hash."""
     binary = _describe(_locate(configured, environ), environ)
     if version_parts(binary.version) < version_parts(minimum):
-        raise ClawdError(
+        raise Outdated(
             f"{binary.path} is Claude Code {binary.version}; clawd needs {minimum} or newer.",
             "Update it with `claude update`.",
         )

@@ -9,7 +9,7 @@ from typing import Any
 from clawd.adapters import crash
 from clawd.errors import ClawdError
 from clawd.model import Contract, Facts, Goal, Json, Project, Role, Run, Task
-from clawd.pipeline import claim, report, spawn, workspace
+from clawd.pipeline import claim, report, spawn, standstill, workspace
 from clawd.pipeline.brief import planner_prompt, pm_prompt
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.spawn import Finished
@@ -121,11 +121,9 @@ def _start(
         crash.point("plan.started")
     except ClawdError as error:
         with desk.db() as db, db.transaction():
-            spawn.fail_to_start(db, run, error)
-            report.needs_you(db, project, str(error), dedupe=f"start:{error.message}")
-        if run.goal is not None:
-            with desk.db() as db:
-                goals.put_off(db, run.goal, spawn.later(db, 60), Reason.CAGE_FAILED.value)
+            reason, until = standstill.could_not_start(db, run, error, spawn.now(db))
+            if run.goal is not None:
+                goals.put_off(db, run.goal, until, reason.value)
 
 
 def settle_pm(desk: Desk, project: Project, run: Run, done: Finished) -> None:

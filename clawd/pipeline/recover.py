@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from clawd.adapters import crash
 from clawd.model import Facts, Project, Role, Run
-from clawd.pipeline import develop, ending, plan, review, spawn, workspace
+from clawd.pipeline import develop, ending, plan, review, spawn, standstill, workspace
 from clawd.pipeline.desk import Desk
 from clawd.policy.failure import Reason
 from clawd.running import launch, stream
@@ -90,12 +90,12 @@ def _fence(desk: Desk, project: Project, run: Run, done: spawn.Finished, why: st
 def could_not_start(desk: Desk, run: Run, error: Exception) -> None:
     """The clone, the cage or the program was not to be had: the task waits, nobody pays."""
     with desk.db() as db, db.transaction():
-        spawn.fail_to_start(db, run, error)
+        reason, until = standstill.could_not_start(db, run, error, spawn.now(db))
         task = tasks.by_id(db, run.task) if run.task else None
         if task is not None and task.leased_by_run == run.id:
             ending.put_back(
-                db, task, Reason.CAGE_FAILED, str(error), fence=run.fence, run=run.id,
-                not_before=spawn.later(db, 60), facts=Facts({"error": str(error)[:500]}),
+                db, task, reason, str(error), fence=run.fence, run=run.id,
+                not_before=until, facts=Facts({"error": str(error)[:500]}),
             )  # fmt: skip
     workspace.clear(desk, run)
 

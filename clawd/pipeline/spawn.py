@@ -18,12 +18,13 @@ from clawd.adapters.credential import read_credential
 from clawd.config import Login, Sandbox
 from clawd.errors import ClawdError
 from clawd.model import Agent, Facts, Project, Role, Run
-from clawd.pipeline import workspace
+from clawd.pipeline import standstill, workspace
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.layer import Layer, SetupFailed, ensure
+from clawd.pipeline.standstill import CannotStart
 from clawd.policy import outcome as outcomes
 from clawd.policy.facts import StreamFacts
-from clawd.policy.failure import REASONS, Owner, Reason
+from clawd.policy.failure import Reason
 from clawd.policy.outcome import Ending, Kind, Outcome
 from clawd.policy.price import keeper_prices
 from clawd.running import launch, stream
@@ -50,6 +51,7 @@ class Finished:
     facts: StreamFacts
     stderr: str
     now: datetime
+    pauses: int = 0  # runs in a row before it that ended in a wait
 
     @property
     def ended_by_itself(self) -> bool:
@@ -70,9 +72,7 @@ def start(
     read_only: bool = False,
 ) -> None:
     """Writes the decision, then acts: context_loaded, running, and only then the process."""
-    binary = claude.find_binary(
-        desk.config.claude.path or None, os.environ, desk.config.claude.minimum
-    )
+    binary = _program(desk)
     role_text = (share.path("prompts") / f"{run.role}.md").read_text()
     prompt_hash = hashlib.sha256(f"{role_text}\0{prompt}".encode()).hexdigest()
     order = Order(
@@ -122,10 +122,11 @@ def _launch(
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     caged = desk.config.sandbox is not Sandbox.NONE
     if caged and not cage.available():
-        raise ClawdError(
+        missing = ClawdError(
             "There is no cage on this machine, so no agent is started.",
             "Install bubblewrap, or set `sandbox: none` in clawd.yaml and accept the risk.",
         )
+        raise CannotStart(Reason.CAGE_FAILED, missing)
     program = str(_program_inside(binary)) if caged else str(binary.path)
     role_file = ROLE_INSIDE if caged else str(folder / "role.md")
     secret, base_url = _login(desk)
@@ -173,6 +174,16 @@ def _launch(
     )
 
 
+def _program(desk: Desk) -> Binary:
+    client = desk.config.claude
+    try:
+        return claude.find_binary(client.path or None, os.environ, client.minimum)
+    except claude.Outdated as error:
+        raise CannotStart(Reason.CLI_OUTDATED, error) from error
+    except ClawdError as error:
+        raise CannotStart(Reason.CLI_MISSING, error) from error
+
+
 def _program_inside(binary: Binary) -> Path:
     """A script keeps its own place, since its neighbours are part of it."""
     return binary.path if binary.script else Path(PROGRAM_INSIDE)
@@ -187,7 +198,10 @@ def _program_binds(binary: Binary) -> tuple[Bind, ...]:
 def _login(desk: Desk) -> tuple[Secret | None, str | None]:
     if desk.config.login is not Login.TOKEN:
         return None, None
-    known = read_credential(desk.login_file)
+    try:
+        known = read_credential(desk.login_file)
+    except ClawdError as error:
+        raise CannotStart(Reason.NOT_LOGGED_IN, error) from error
     return Secret(known.file, known.key, known.descriptor_variable), known.base_url
 
 
@@ -214,7 +228,9 @@ def finished(desk: Desk, run: Run, result: Result) -> Finished:
     """Reads an ended run's folder."""
     folder = desk.run_folder(run.id)
     facts = stream.read(folder / "stream.jsonl")
-    return Finished(result, facts, launch.tail(folder / "stderr.txt", 4_000), desk.now())
+    said = launch.tail(folder / "stderr.txt", 4_000)
+    with desk.db() as db:
+        return Finished(result, facts, said, now(db), standstill.failures_in_a_row(db))
 
 
 def judge(
@@ -235,6 +251,7 @@ def judge(
         has_candidate=has_candidate,
         asks=asks,
         capped_by_envelope=capped_by_envelope,
+        yields=done.pauses,
     )
 
 
@@ -255,7 +272,7 @@ def close(db: Db, run: Run, done: Finished, outcome: Outcome) -> Run:
         entries.append(ledger.Entry("keeper", done.facts.model, {}, unseen, "estimate"))
     spent = ledger.book(db, run.id, entries)
     reason = outcome.reason.value if outcome.reason else ""
-    _pause_for_account(db, run, outcome)
+    standstill.after(db, run, outcome)
     resumable = done.facts.delivered and not (done.facts.compacted or outcome.fresh_session)
     return moves.move_run(
         db,
@@ -278,19 +295,6 @@ def close(db: Db, run: Run, done: Finished, outcome: Outcome) -> Run:
     )
 
 
-def _pause_for_account(db: Db, run: Run, outcome: Outcome) -> None:
-    """What the account refuses one run it refuses all: everybody waits, the first retry probes."""
-    if outcome.kind is not Kind.YIELD or outcome.reason is None or outcome.not_before is None:
-        return
-    known = REASONS[outcome.reason]
-    if known.owner is not Owner.ACCOUNT:
-        return
-    why = f"{outcome.reason}: {outcome.detail}"
-    projects.pause(db, "all", "account", why, f"run {run.id}", outcome.not_before)
-    text = f"Agents pause until {outcome.not_before:%H:%M} UTC ({why}). {known.remedy}"
-    outbox.put(db, "needs_you", {"text": text}, f"account:{outcome.reason}:{run.id // 20}")
-
-
 def _receipt(run: Run, done: Finished) -> dict[str, datetime]:
     """When it started and took the prompt, for a run nobody watched while it lived."""
     if not done.result.started:
@@ -300,13 +304,6 @@ def _receipt(run: Run, done: Finished) -> dict[str, datetime]:
     if done.facts.delivered:
         receipt["delivered_at"] = run.delivered_at or started
     return receipt
-
-
-def fail_to_start(db: Db, run: Run, error: Exception) -> Run:
-    """A run whose process never came to be; nobody is charged."""
-    return moves.move_run(
-        db, run.id, "fail", why=str(error), reason=Reason.CAGE_FAILED.value, detail=str(error)
-    )
 
 
 def agent_of(db: Db, run: Run) -> Agent:

@@ -6,6 +6,7 @@ the asked shape and nobody of us having ended the run. Whether there is work is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -63,7 +64,7 @@ _FRESH = {Reason.CONTEXT_TOO_LONG, Reason.BAD_REQUEST, Reason.SESSION_GONE, Reas
 _PAUSED = {
     Reason.RATE_LIMITED, Reason.OVERLOADED, Reason.API_ERROR, Reason.NO_CONNECTION,
     Reason.NOT_LOGGED_IN, Reason.AUTH_FAILED, Reason.BILLING, Reason.MODEL_NOT_FOUND,
-    Reason.CAGE_FAILED, Reason.CLI_MISSING, Reason.CLI_USAGE,
+    Reason.CAGE_FAILED, Reason.CLI_MISSING, Reason.CLI_OUTDATED, Reason.CLI_USAGE,
 }  # fmt: skip
 
 _ENDED_BY_US = {
@@ -133,8 +134,22 @@ def judge(
         reason = Reason.ENVELOPE_EMPTY
     outcome = Outcome(_kind(reason), reason, detail[:_DETAIL_CHARS], fresh_session=reason in _FRESH)
     if outcome.kind is Kind.YIELD and reason in _PAUSED:
-        return replace(outcome, not_before=_pause_end(facts, reason, now, yields))
+        return replace(outcome, not_before=_resets_at(facts, reason, now) or pause_end(now, yields))
     return outcome
+
+
+def pauses_in_a_row(reasons: Sequence[str]) -> int:
+    """How many of these reasons, the newest first, are ones that a run waits for."""
+    waited = {reason.value for reason in _PAUSED}
+    for count, reason in enumerate(reasons):
+        if reason not in waited:
+            return count
+    return len(reasons)
+
+
+def pause_end(now: datetime, yields: int) -> datetime:
+    """When to try again: twice as long each time, an hour at most."""
+    return now + min(_FIRST_PAUSE * (1 << min(max(yields, 0), 10)), _LONGEST_PAUSE)
 
 
 def _kind(reason: Reason) -> Kind:
@@ -238,14 +253,14 @@ def _told(line: ResultLine) -> str:
     return "; ".join(line.errors) or line.text.partition("\n")[0] or line.subtype
 
 
-def _pause_end(facts: StreamFacts, reason: Reason, now: datetime, yields: int) -> datetime:
-    """When to try again: the limit's own reset, else twice as long each time, an hour at most."""
+def _resets_at(facts: StreamFacts, reason: Reason, now: datetime) -> datetime | None:
+    """The used-up window's own end, when it is named and can be true."""
     limit = facts.rate_limit
     if reason is Reason.RATE_LIMITED and limit and limit.status == "rejected" and limit.resets_at:
         try:
             resets = datetime.fromtimestamp(limit.resets_at, UTC)
         except (OverflowError, ValueError, OSError):
-            resets = now
+            return None
         if now < resets <= now + _LONGEST_RESET:
             return resets
-    return now + min(_FIRST_PAUSE * (1 << min(max(yields, 0), 10)), _LONGEST_PAUSE)
+    return None

@@ -34,6 +34,15 @@ def of_task(db: Db, task: int) -> list[Run]:
     return many(db, Run, f"select {_COLUMNS} from run where task = %s order by id", (task,))
 
 
+def last_reasons(db: Db, limit: int) -> list[str]:
+    """Why the last runs ended as they did, the newest first."""
+    rows = db.execute(
+        "select reason from run where ended_at is not null order by ended_at desc, id desc limit %s",
+        (limit,),
+    )
+    return [row["reason"] for row in rows]
+
+
 def of_goal(db: Db, goal: int) -> list[Run]:
     """The planning runs of a goal, oldest first."""
     return many(
