@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -68,18 +69,11 @@ def watch(
 
 
 def svg(board: Board, *, title: str = "clawd", width: int = 110) -> str:
-    """The board as a picture."""
-    with open_null() as nowhere:
-        console = Console(record=True, width=width, file=nowhere, force_terminal=True)
-        console.print(render(board, title=title))
-        return console.export_svg(title=title)
-
-
-def open_null() -> Any:
-    """Where a recording console prints to."""
-    import os  # noqa: PLC0415
-
-    return open(os.devnull, "w", encoding="utf-8")
+    """The board as a picture that fetches nothing: no fonts from elsewhere."""
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    console.print(render(board, title=title))
+    picture = console.export_svg(title=title)
+    return re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
 
 
 def _summary(board: Board) -> Text:

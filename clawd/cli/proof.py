@@ -78,6 +78,8 @@ def why_command(session: Session, task: int, as_json: bool) -> None:
         show.line(f"  {show.when(told.at):<9} {show.one_line(told.text, 600)}{cited}")
     show.line()
     show.line(f"{found.rows} decisions in its chain; check them all: clawd verify")
+    if found.state in ("verifying", "done"):
+        show.line(f"See what it changed: clawd diff {task}. Take it back: clawd undo {task}")
 
 
 @verb("evidence", "clawd evidence", "clawd evidence --task 12", "clawd evidence --agent ada "

@@ -189,7 +189,7 @@ def _runs(db: Db, task: int) -> list[RunLine]:
         """select r.id, r.role, a.name as agent, r.tier, r.state, r.reason, r.detail, r.model,
              r.contract_version, r.turns,
              round(extract(epoch from coalesce(r.ended_at, clawd_now())
-               - coalesce(r.started_at, r.created_at)) / 60, 1)::float8 as minutes,
+               - coalesce(r.started_at, r.created_at)) / 60, 2)::float8 as minutes,
              r.spent_micros as cost_micros, r.created_at, r.ended_at, r.folder
            from run r join agent a on a.id = r.agent where r.task = %s order by r.id""",
         (task,),

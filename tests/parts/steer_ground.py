@@ -70,7 +70,7 @@ class World:
         found = runs.add_candidate(
             self.db, task=task, run=run.id, host=HOST, ref=f"refs/clawd/run/{run.id}",
             oid=f"{run.id:040x}", base_oid=MAIN, tree=TREE, patch_digest=f"p{run.id}",
-            no_change=False, stat={"files": 2, "added": 10, "deleted": 1},
+            no_change=False, stat={"files": [{"path": "src/a.py", "added": 10, "deleted": 1}]},
         )  # fmt: skip
         checks = [{"id": "A1", "run": "true", "rc": 0, "output": ""}]
         runs.checked(self.db, found.id, check, checks)

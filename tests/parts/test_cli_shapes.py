@@ -146,7 +146,8 @@ def test_why_tells_the_story_and_every_line_cites_rows_of_lineage(
     story = json.loads(clawd("why", str(told["landed"]), "--json").out)
     assert "QA passed on review 2, revise 1 of 3, tests green" in story["headline"]
     text = " ".join(line["text"] for line in story["lines"])
-    for part in ("ROADMAP.md line 12", "revise 1 of 3 with 1 finding", "check green on tree",
+    for part in ("ROADMAP.md line 12", "(1 file, +10 -1)",
+                 "revise 1 of 3 with 1 finding", "check green on tree",
                  "landed as commit bbbbbbbbbbbb", "It cost $0.48 in 4 runs"):  # fmt: skip
         assert part in text
     rows = {row["id"] for row in world.db.execute("select id from lineage")}
