@@ -29,7 +29,7 @@ from clawd.policy.outcome import Ending, Kind, Outcome
 from clawd.policy.price import keeper_prices
 from clawd.running import launch, stream
 from clawd.running.records import Launch, Limits, Result, Secret, Why
-from clawd.store import agents, ledger, moves, outbox, projects
+from clawd.store import agents, ledger, moves
 from clawd.store.rows import Db
 
 PROGRAM_INSIDE = f"{cage.TOOLS_INSIDE}/claude"
