@@ -241,7 +241,7 @@ class Merge:
             return self._desk.freeze_file.exists() or any(
                 p["scope"] == "all" or (p["scope"] == "project" and p["key"] == project.slug)
                 for p in projects.pauses(db)
-                if p["key"] != "account"
+                if p["key"] != projects.AGENTS
             )
 
 

@@ -12,7 +12,6 @@ from clawd.policy.outcome import Kind, Outcome
 from clawd.store import moves, outbox, projects, runs
 from clawd.store.rows import Db
 
-PAUSE = "account"  # under this key claims wait, landings go on
 _RUNS_LOOKED_AT = 12
 
 
@@ -53,9 +52,9 @@ def could_not_start(db: Db, run: Run, error: Exception, now: datetime) -> tuple[
 
 def _stop_all(db: Db, run: Run, reason: Reason, detail: str, remedy: str, until: datetime) -> None:
     for pause in projects.pauses(db):
-        if (pause["scope"], pause["key"]) == ("all", PAUSE) and pause["until"] > until:
+        if (pause["scope"], pause["key"]) == ("all", projects.AGENTS) and pause["until"] > until:
             return  # a run that ended late does not shorten a longer wait
     why = f"{reason}: {detail} {remedy}".strip()
-    projects.pause(db, "all", PAUSE, why, f"run {run.id}", until)
+    projects.pause(db, "all", projects.AGENTS, why, f"run {run.id}", until)
     text = f"Agents pause until {until:%H:%M} UTC ({reason}: {detail}). {remedy}"
-    outbox.put(db, "needs_you", {"text": text}, f"{PAUSE}:{reason}:{run.id // 20}")
+    outbox.put(db, "needs_you", {"text": text}, f"account:{reason}:{run.id // 20}")

@@ -61,7 +61,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=60), timedelta(hours=1)
 _DETAIL_CHARS = 500
 _FRESH = {Reason.CONTEXT_TOO_LONG, Reason.BAD_REQUEST, Reason.SESSION_GONE, Reason.REFUSED_BY_MODEL}
 # What time or a person ends: the next run at once would only meet it again.
-_PAUSED = {
+WAITED_FOR = {
     Reason.RATE_LIMITED, Reason.OVERLOADED, Reason.API_ERROR, Reason.NO_CONNECTION,
     Reason.NOT_LOGGED_IN, Reason.AUTH_FAILED, Reason.BILLING, Reason.MODEL_NOT_FOUND,
     Reason.CAGE_FAILED, Reason.CLI_MISSING, Reason.CLI_OUTDATED, Reason.CLI_USAGE,
@@ -133,14 +133,14 @@ def judge(
     if reason is Reason.MONEY_LIMIT and capped_by_envelope:
         reason = Reason.ENVELOPE_EMPTY
     outcome = Outcome(_kind(reason), reason, detail[:_DETAIL_CHARS], fresh_session=reason in _FRESH)
-    if outcome.kind is Kind.YIELD and reason in _PAUSED:
+    if outcome.kind is Kind.YIELD and reason in WAITED_FOR:
         return replace(outcome, not_before=_resets_at(facts, reason, now) or pause_end(now, yields))
     return outcome
 
 
 def pauses_in_a_row(reasons: Sequence[str]) -> int:
     """How many of these reasons, the newest first, are ones that a run waits for."""
-    waited = {reason.value for reason in _PAUSED}
+    waited = {reason.value for reason in WAITED_FOR}
     for count, reason in enumerate(reasons):
         if reason not in waited:
             return count

@@ -14,6 +14,7 @@ from time import monotonic
 from clawd.errors import ClawdError, UsageError
 from clawd.model import Project
 from clawd.policy.failure import Reason
+from clawd.policy.outcome import WAITED_FOR
 from clawd.running import launch
 from clawd.steer import words
 from clawd.steer.words import OPERATOR, By, Outcome
@@ -51,6 +52,9 @@ def resume(
     scope, key = ("all", "") if project is None else ("project", project.slug)
     with db.transaction():
         was_paused = projects.resume(db, scope, key)
+        if project is None and projects.resume(db, "all", projects.AGENTS):
+            was_paused = True
+            edits.hurry_the_refused(db, [reason.value for reason in WAITED_FOR])
         thawed = project is None and home is not None and unfreeze(home)
         if was_paused or thawed:
             _tell(db, project, "resume", "the operator resumed it", by)

@@ -52,6 +52,16 @@ def hurry_the_broke(db: Db) -> list[int]:
     return sorted(row["id"] for row in rows)
 
 
+def hurry_the_refused(db: Db, reasons: list[str]) -> None:
+    """Tasks and goals that wait for account or machine may start at once."""
+    for table in ("task", "goal"):
+        db.execute(
+            f"""update {table} set not_before = null
+                where reason = any (%s) and not_before is not null""",
+            (reasons,),
+        )
+
+
 def keep_answers(db: Db, goal: int, spec: Json) -> None:
     """What the operator answered, kept with the goal."""
     db.execute("update goal set spec = %s where id = %s", (Jsonb(spec), goal))

@@ -87,6 +87,9 @@ def take_duty(db: Db, name: str, host: str, ttl: timedelta) -> int | None:
     return None if row is None else int(row["epoch"])
 
 
+AGENTS = "account"  # the key of the pause under which no agent starts and landings go on
+
+
 def pause(db: Db, scope: str, key: str, reason: str, by: str, until: datetime | None) -> None:
     """No claims and no landings in this scope until it is resumed."""
     db.execute(

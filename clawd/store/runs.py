@@ -38,7 +38,7 @@ def last_reasons(db: Db, limit: int) -> list[str]:
     """Why the last runs ended as they did, the newest first."""
     rows = db.execute(
         """select reason from run where ended_at is not null
-           order by ended_at desc, id desc limit %s""",
+           order by id desc limit %s""",
         (limit,),
     )
     return [row["reason"] for row in rows]
