@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from clawd.adapters.git.operator import OperatorRepo
 from clawd.errors import ClawdError, Refused
 from clawd.setup.checklist import Checklist
 from clawd.setup.choices import Choices
+from clawd.setup.home import owner_name
 
 
 class Theirs(Bare):
@@ -36,6 +38,10 @@ class Found:
         return self.repo.path
 
 
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
 def look(out: Checklist, home: Path, path: Path, wanted: Choices) -> Found:
     """Which repository, branch and commit; raises where clawd could not begin at all."""
     repo = operator.inspect(path)
@@ -47,7 +53,7 @@ def look(out: Checklist, home: Path, path: Path, wanted: Choices) -> Found:
     if repo.has_commits and not Theirs(repo.git_dir).files(commit):
         raise ClawdError(
             f"The branch {branch} of {repo.path} has no files.",
-            f"Commit some: git -C {shlex.quote(str(repo.path))} add -A",
+            f"Commit some: git -C {_quoted(repo.path)} add -A",
         )
     kind = "a bare repository, " if repo.bare else ""
     out.tick("repository", f"{repo.path}, {kind}branch {branch} at {commit[:12]}")
@@ -61,12 +67,19 @@ def look(out: Checklist, home: Path, path: Path, wanted: Choices) -> Found:
 
 
 def _begin(repo: OperatorRepo, wanted: Choices) -> tuple[str, str]:
+    owner = repo.git_dir.stat().st_uid
+    if not repo.has_commits and owner != os.geteuid() and Theirs(repo.git_dir).refs("refs/heads"):
+        # Git itself would not look into it, which reads as if there were nothing.
+        raise ClawdError(
+            f"{repo.path} belongs to {owner_name(owner)}, and git does not trust it.",
+            f"Say that you do: git config --global --add safe.directory {_quoted(repo.path)}",
+        )
     if wanted.branch is None or not repo.has_commits:
         return repo.require_branch()
     commit = Theirs(repo.git_dir).head(f"refs/heads/{wanted.branch}")
     if commit is None:
         raise ClawdError(
             f"{repo.path} has no branch {wanted.branch[:100]!r}.",
-            f"See which there are: git -C {shlex.quote(str(repo.path))} branch",
+            f"See which there are: git -C {_quoted(repo.path)} branch",
         )
     return wanted.branch, commit

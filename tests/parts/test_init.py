@@ -185,6 +185,18 @@ def test_a_repository_without_commits_is_refused(home: Path, tmp_path: Path) -> 
     assert "git add -A && git commit" in refused.value.remedy
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_repository_of_another_account_is_told_from_an_empty_one(
+    home: Path, make_repo: MakeRepo
+) -> None:
+    repo = make_repo(GREEN)
+    for path in (repo, *repo.rglob("*")):
+        os.chown(path, 1234, 1234)
+    with pytest.raises(ClawdError, match="belongs to uid 1234, and git does not trust it") as said:
+        run_init(home, repo)
+    assert "safe.directory" in said.value.remedy
+
+
 def test_a_detached_head_is_refused_unless_a_branch_is_named(
     home: Path, make_repo: MakeRepo
 ) -> None:

@@ -20,6 +20,8 @@ __pycache__/
 .hypothesis/
 node_modules/
 .venv/
+.cargo-vendor/
+.gomodcache/
 .DS_Store
 """
 _CONFIG = """[core]
