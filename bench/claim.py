@@ -12,21 +12,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from psycopg.conninfo import make_conninfo
-from psycopg.types.json import Jsonb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.figures import bar, machine, median, percentile, private_home  # noqa: E402
-from clawd import config as configuration  # noqa: E402
-from clawd.adapters import postgres, server  # noqa: E402
-from clawd.model import Contract, Facts  # noqa: E402
-from clawd.pipeline import claim as pipeline  # noqa: E402
-from clawd.pipeline.desk import Desk  # noqa: E402
-from clawd.store import agents, ledger, moves, projects, schema, tasks  # noqa: E402
-from clawd.store.rows import Db  # noqa: E402
+from bench.figures import bar, machine, median, percentile, private_home
+from clawd import config as configuration
+from clawd.adapters import postgres, server
+from clawd.model import Contract, Facts
+from clawd.pipeline import claim as pipeline
+from clawd.pipeline.desk import Desk
+from clawd.store import agents, ledger, moves, projects, schema, tasks
+from clawd.store.rows import Db
 
 DAY = "2026-01-01"
 PLENTY_MICROS = 10**15

@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.figures import bar, machine, median, percentile, private_home  # noqa: E402
-from bench.sample import Sample, running  # noqa: E402
-from clawd.steer.tasks import add_task  # noqa: E402
-from clawd.store import projects  # noqa: E402
+from bench.figures import bar, machine, median, percentile, private_home
+from bench.sample import Sample, running
+from clawd.steer.tasks import add_task
+from clawd.store import projects
 
 IDLE_BEFORE_S = 0.7
 # The lineage says when each step was decided; the phases are the times between them.
@@ -67,7 +67,9 @@ def one(sample: Sample, number: int) -> One:
 
 
 def _started(home: Path, task: int, role: str) -> float:
-    return int((home / "tasks" / str(task) / "home" / role / "started").read_text().split()[0]) / 1e9
+    return (
+        int((home / "tasks" / str(task) / "home" / role / "started").read_text().split()[0]) / 1e9
+    )
 
 
 def _spent(

@@ -33,10 +33,11 @@ from clawd.pipeline import (
 from clawd.pipeline.claim import Taken
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.recover import Follower
-from clawd.store import goals, outbox, projects, runs, tasks, views
+from clawd.store import goals, landings, outbox, projects, runs, tasks, views
 
 IDLE_S = 15.0
 FEED_ROWS_KEPT = 10_000
+REFILL_AFTER_S = 0.4
 WORKERS = 4
 
 
@@ -196,6 +197,8 @@ class Merge:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._patrol_at: dict[int, float] = {}
+        self._refresh_at: dict[int, float] = {}
+        self._refill_at: dict[int, float] = {}
 
     def _next_patrol(self) -> float:
         return monotonic() + 60 * self._desk.config.train.retest_minutes
@@ -209,14 +212,19 @@ class Merge:
             if self._desk.stop.is_set():
                 break
             again = self._turn(project) or again
-        return 0.0 if again else IDLE_S
+        if again:
+            return 0.0
+        due = [
+            at[p.id] for p in cared_for for at in (self._refresh_at, self._refill_at) if p.id in at
+        ]
+        return max(min(due) - monotonic(), 0.2) if due else IDLE_S
 
     def _turn(self, project: Project) -> bool:
         desk = self._desk
         if project.id not in self._patrol_at:
             patrol.compare_with_hub(desk, project)
             self._patrol_at[project.id] = self._next_patrol()
-        current = baseline.refresh(desk, project)
+        current = self._refreshed(project)
         if monotonic() >= self._patrol_at[project.id] and current.baseline_verdict == "green":
             desk.log("patrol", project=project.slug, found=patrol.retest(desk, current))
             self._patrol_at[project.id] = self._next_patrol()
@@ -230,10 +238,37 @@ class Merge:
         closed = verify.close_goals(desk)
         # Boxes wait until the train stands: a tick is tested too, and several go into one commit.
         ticked = not (moved or self._paused(current)) and verify.tick(desk, current)
-        if not moved:
-            hub = desk.hub(current)
-            desk.warm(current).refill(hub.resolve(current.main_ref))
-        return moved or bool(closed) or ticked
+        again = moved or bool(closed) or ticked
+        if again:
+            self._refresh_at.pop(project.id, None)
+        else:
+            self._refill(current)
+        return again
+
+    def _refreshed(self, project: Project) -> Project:
+        """Git is asked when main may have moved or something may land, not at every hint."""
+        recent = monotonic() < self._refresh_at.get(project.id, 0.0)
+        if recent and project.baseline_verdict == "green" and not self._may_land(project):
+            return project
+        current = baseline.refresh(self._desk, project)
+        self._refresh_at[project.id] = monotonic() + IDLE_S
+        return current
+
+    def _may_land(self, project: Project) -> bool:
+        with self._desk.db() as db:
+            near = tasks.in_state(db, "merging", "verifying")
+            return any(t.project == project.id for t in near) or bool(
+                landings.asked(db, project.id)
+            )
+
+    def _refill(self, project: Project) -> None:
+        """Spare clones are made when the run that took one is on its way, not beside its start."""
+        stock = self._desk.warm(project)
+        if len(stock.ready()) >= stock.size:
+            return
+        if monotonic() >= self._refill_at.setdefault(project.id, monotonic() + REFILL_AFTER_S):
+            del self._refill_at[project.id]
+            stock.refill(self._desk.hub(project).resolve(project.main_ref))
 
     def _paused(self, project: Project) -> bool:
         """A pause stops claims and landings; runs under way go on."""
