@@ -20,6 +20,7 @@ SECTIONS = {
         "up": Entry("starting", "Start the daemon."),
         "down": Entry("starting", "Stop the daemon, its runs and its database."),
         "restart": Entry("starting", "Stop the daemon and start it again; no run is lost."),
+        "service": Entry("service", "Start at login, come back after a crash."),
         "pause": Entry("power", "No new work and no landings; live runs go on."),
         "resume": Entry("power", "Lift a pause or the kill switch."),
         "kill": Entry("power", "End every agent now."),
