@@ -26,13 +26,13 @@ from clawd.pipeline import (
     retention,
     review,
     roadmap,
-    train,
     undo,
     verify,
 )
 from clawd.pipeline.claim import Taken
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.recover import Follower
+from clawd.pipeline.train import Train
 from clawd.store import goals, landings, outbox, projects, runs, tasks, views
 
 IDLE_S = 15.0
@@ -194,11 +194,16 @@ class Check:
 class Merge:
     """Keeps main judged, runs the train, proves what landed, ticks what is done."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, wake: Callable[[], None]) -> None:
         self._desk = desk
+        self._train = Train(desk, wake)
         self._patrol_at: dict[int, float] = {}
         self._refresh_at: dict[int, float] = {}
         self._refill_at: dict[int, float] = {}
+
+    def close(self) -> None:
+        """Ends the tests under way."""
+        self._train.close()
 
     def _next_patrol(self) -> float:
         return monotonic() + 60 * self._desk.config.train.retest_minutes
@@ -230,14 +235,15 @@ class Merge:
             self._patrol_at[project.id] = self._next_patrol()
         moved = False
         if not self._paused(current):
-            moved = undo.turn(desk, current) or train.turn(desk, current)
+            moved = undo.turn(desk, current) or self._train.turn(current)
         with desk.db() as db:
             landed = [t for t in tasks.in_state(db, "verifying") if t.project == project.id]
         for task in landed:
             verify.prove(desk, current, task)
         closed = verify.close_goals(desk)
         # Boxes wait until the train stands: a tick is tested too, and several go into one commit.
-        ticked = not (moved or self._paused(current)) and verify.tick(desk, current)
+        still = not moved and self._train.is_idle(current) and not self._paused(current)
+        ticked = still and verify.tick(desk, current)
         again = moved or bool(closed) or ticked
         if again:
             self._refresh_at.pop(project.id, None)
