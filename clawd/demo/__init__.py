@@ -67,6 +67,8 @@ def play(
         stage.start(screen.say)
         ending = follow(stage, screen, started + limit_s)
         stage.stop_daemon()
+        if not ending.settled:
+            screen.say(f"The end of clawd's log: {stage.last_words() or 'it is empty'}")
         return sum_up(ground, stage.conninfo, ending, lambda: monotonic() - started)
 
 

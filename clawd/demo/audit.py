@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clawd.adapters.git.bare import Bare
 from clawd.adapters.git.command import run
-from clawd.demo.ground import BRANCH, SLUG, TEST_COMMAND, Ground
+from clawd.demo.ground import BRANCH, OPERATOR, SLUG, TEST_COMMAND, Ground
 from clawd.demo.tale import TaskTale
 from clawd.errors import ClawdError
 from clawd.policy import roadmap
@@ -99,10 +99,13 @@ def _proven(db: Db, tasks: list[TaskTale]) -> tuple[bool, str]:
 
 
 def _tested_tips(db: Db, git: Bare) -> tuple[bool, str]:
-    argv = ["log", "--first-parent", "--format=%H %T", git.resolve(MAIN), "--"]
-    tips = [line.split() for line in git.git(argv).text.splitlines()]
+    """Of commits the operator made in a row, main only ever stood at the newest."""
+    argv = ["log", "--first-parent", "--format=%H %T %cn", git.resolve(MAIN), "--"]
+    commits = [line.split(" ", 2) for line in git.git(argv).text.splitlines()]
+    theirs = [name == OPERATOR.name for _, _, name in commits]
+    tips = [row for at, row in enumerate(commits) if not (at and theirs[at] and theirs[at - 1])]
     green = views_demo.green_trees(db)
-    wrong = [commit[:12] for commit, tree in tips if tree not in green]
+    wrong = [commit[:12] for commit, tree, _ in tips if tree not in green]
     return not wrong, f"untested: {', '.join(wrong)}" if wrong else f"{len(tips)} tips"
 
 

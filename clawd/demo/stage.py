@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -77,6 +78,16 @@ class Stage:
             return
         said = (self.ground.home / "logs" / "start.log").read_text("utf-8", "replace").strip()
         raise ClawdError("clawd ended in the middle of the demo.", said[-1000:])
+
+    def last_words(self) -> str:
+        """The newest error of the daemon's log, for a demo that did not get to its end."""
+        lines = launch.tail(self.ground.home / "logs" / "clawd.log", 100_000).splitlines()
+        for line in reversed(lines):
+            with contextlib.suppress(ValueError, AttributeError):
+                entry = json.loads(line)
+                if entry.get("level") == "error":
+                    return f"{entry.get('where', '')}: {entry.get('text', '')}"[:500]
+        return ""
 
     def stop_daemon(self) -> None:
         """The ordered stop; the database stays for the summary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import yaml
 
 from clawd import demo
-from clawd.adapters import postgres, server
+from clawd.adapters import postgres, process, server
 from clawd.config import FILE_NAME
 from clawd.demo import ground as grounds
 from clawd.demo import stage
 from clawd.demo.screen import Step
 from clawd.demo.summary import Summary
+from clawd.errors import ClawdError
 from tests.parts.agent_ground import GOALS
 
 ROOT = Path(__file__).parents[2]
@@ -87,14 +90,14 @@ def processes_of(home: Path) -> list[str]:
     found = []
     data = server.status(home).data
     wanted = [str(home), *([str(data)] if data else [])]
-    for process in psutil.process_iter():
+    for each in psutil.process_iter():
         try:
-            words = " ".join(process.cmdline())
-            told = words + " ".join(process.environ().values())
+            words = " ".join(each.cmdline())
+            told = words + " ".join(each.environ().values())
         except psutil.Error:
             continue
-        if process.pid != os.getpid() and any(path in told for path in wanted):
-            found.append(f"{process.pid} {words[:200]}")
+        if each.pid != os.getpid() and any(path in told for path in wanted):
+            found.append(f"{each.pid} {words[:200]}")
     return found
 
 
@@ -238,18 +241,33 @@ def change_pace(ground: demo.Ground, chance: random.Random, over: threading.Even
         draft.replace(target)
 
 
+def honest_developers(ground: demo.Ground) -> dict[int, int]:
+    """The processes of developers at work on anything but the lie: pid and task."""
+    running = server.find_running(ground.home)
+    if running is None:
+        return {}
+    with postgres.connect(running.conninfo, application_name="killer") as db:
+        rows = db.execute(
+            """select r.marker, r.task from run r join task t on t.id = r.task
+               join goal g on g.id = t.goal where r.role = 'dev' and r.state = 'executing'
+                 and g.title <> %s""",
+            (LIE,),
+        ).fetchall()
+    tasks = {row["marker"]: row["task"] for row in rows}
+    return {
+        pid: tasks[marker]
+        for pid, marker in process.find_marked().items()
+        if marker in tasks and str(ground.agent) in psutil.Process(pid).cmdline()[:3]
+    }
+
+
 def kill_a_developer(ground: demo.Ground, killed: list[int], over: threading.Event) -> None:
     """kill -9 to one agent in the middle of its work."""
     while not killed and not over.wait(0.05):
-        for process in psutil.process_iter():
-            try:
-                words = process.cmdline()
-                if str(ground.agent) in words[:3] and any("Write" in word for word in words):
-                    process.kill()
-                    killed.append(process.pid)
-                    return
-            except psutil.Error:
-                continue
+        with contextlib.suppress(psutil.Error, psycopg.Error, ClawdError):
+            for pid, task in list(honest_developers(ground).items())[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(task)
 
 
 def test_shuffled_with_one_agent_killed_and_one_lying_the_summary_is_still_true(
@@ -290,23 +308,40 @@ def test_shuffled_with_one_agent_killed_and_one_lying_the_summary_is_still_true(
         else:
             assert task.state == "done", task
     assert [goal.title for goal in found.goals if goal.state != "done"] == [LIE]
-    victims = [task for task in found.tasks if "failed" in task.marks and task.state == "done"]
-    assert victims
+    (victim,) = [task for task in found.tasks if task.id == killed[0]]
+    assert (victim.state, victim.tries) == ("done", 1)
+    assert "crashed" in victim.happened[0]
     assert_true(summary)
     assert processes_of(ground.home) == []
     assert fingerprint(Path(first["home"])) == before  # a demo leaves earlier ones alone
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def at_work(home: Path) -> bool:
+    """Several agents have begun to speak."""
+    return len([f for f in home.glob("runs/[0-9]*/stream.jsonl") if f.stat().st_size]) >= 4
+
+
+def laid(home: Path) -> bool:
+    """Nothing but files so far, or a database in the making."""
+    return (home / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("moment", "how", "code"),
+    [
+        (laid, signal.SIGINT, 130),
+        (at_work, signal.SIGTERM, 130),
+        (at_work, signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
 def test_a_demo_that_is_interrupted_or_killed_leaves_no_process(
-    demos: Path, how: signal.Signals, code: int
+    demos: Path, moment: Callable[[Path], bool], how: signal.Signals, code: int
 ) -> None:
     known = set(demos.iterdir())
     running = start_demo(demos, "--pace", "1")
     try:
         (home,) = wait_for(lambda: set(demos.iterdir()) - known)
-        agent = str(home / "agent" / "claude")
-        wait_for(lambda: any(agent in words for words in processes_of(home)))
+        wait_for(lambda: moment(home))
         began = time.monotonic()
         running.send_signal(how)
         running.communicate(timeout=30)
