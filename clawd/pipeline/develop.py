@@ -248,10 +248,11 @@ def _hold_for_money(
     db: Db, project: Project, task: Task, run: Run, outcome: Outcome, facts: Facts
 ) -> None:
     question = f"Task {task.id} used up its envelope in mid-work. Raise it and go on?"
+    how = f"clawd budget set --task {task.id} USD"
     approval = approvals.ask(db, kind="envelope", question=question, task=task.id)
     moves.move_task(
         db, task.id, "hold", why=outcome.detail, fence=run.fence, run=run.id, facts=facts,
         return_to="dev", reason=Reason.ENVELOPE_EMPTY.value, owner="operator",
-        action=f"clawd budget set --task {task.id} USD, then clawd approve {approval.id}",
+        action=how,
     )  # fmt: skip
-    report.needs_you(db, project, question, dedupe=f"envelope:{approval.id}")
+    report.needs_you(db, project, f"{question} ({how})", dedupe=f"envelope:{approval.id}")

@@ -188,7 +188,7 @@ def _ended_by_us(facts: StreamFacts, ending: Ending) -> tuple[Reason, str]:
         return (Reason(word) if known else Reason.RESTARTED), detail
     if ending.why == "idle" and facts.waits_for in ("model", "retry"):
         # Silence of the model is not the agent's doing.
-        return Reason.NO_CONNECTION, facts.last_line or "the model did not answer"
+        return Reason.NO_CONNECTION, f"the model did not answer: {detail}"
     if ending.why == "cage" and "cannot start" in detail and "bwrap" not in detail:
         return Reason.CLI_MISSING, detail
     return _ENDED_BY_US.get(ending.why, Reason.CRASHED), detail
