@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -66,9 +66,6 @@ class Line:
     def runs(self, task: int = 1) -> list[Run]:
         return runs.of_task(self.db, task)
 
-    def goal(self) -> dict[str, Any]:
-        return self.rows("select * from goal order by id limit 1")[0]
-
     def told(self) -> str:
         """Everything the operator was told so far."""
         found = self.rows("select body from outbox where channel = 'operator' order by id")
@@ -119,6 +116,18 @@ class Line:
             cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
+    def now(self) -> datetime:
+        moment: datetime = self.value("select clawd_now() as now")
+        return moment
+
+    def restart(self, **client: str) -> None:
+        """The daemon stops in order and comes back with another `claude` in its configuration."""
+        _stop(self)
+        write_config(self.home, self.repo, **client)
+        (self.home / "daemon.beat").unlink(missing_ok=True)
+        self.daemon = _start(self.home, self.environ)
+        self.until((self.home / "daemon.beat").exists, "the daemon is back")
+
     def skip_time(self, **parts: float) -> None:
         """The database's clock, clawd's only one for schedules, goes on by this much."""
         clock(self.db, timedelta(**parts))
@@ -131,15 +140,16 @@ def write_login(home: Path, url: str, key: str = "ANTHROPIC_API_KEY") -> None:
     login.write_text(f"{key}={KEY}\nANTHROPIC_BASE_URL={url}\n")
 
 
-def write_config(home: Path, repo: Path, path: Path | str, **changes: Any) -> None:
+def write_config(home: Path, repo: Path, path: str, minimum: str = "", **changes: Any) -> None:
     """clawd.yaml; JSON is YAML."""
     config: dict[str, Any] = {
-        "claude": {"path": str(path), **QUICK},
+        "claude": {"path": path, **QUICK, **({"minimum": minimum} if minimum else {})},
         "landing": "branch",
         "agents": {"dev": {"count": 1}, "qa": {"count": 1}},
         "limits": {"max_live": 3},
-        "projects": {"calc": {"path": str(repo), "test": TEST_COMMAND, "max_agents": 2}},
     }
+    project = {"path": str(repo), "test": TEST_COMMAND, "max_agents": 2}
+    config["projects"] = {"calc": {**project, **changes.pop("projects", {})}}
     for key, value in changes.items():
         config[key] = {**config[key], **value} if isinstance(config.get(key), dict) else value
     (home / "clawd.yaml").write_text(json.dumps(config))
@@ -169,7 +179,7 @@ def at_work(
     path = binary.path if isinstance(binary, Binary) else binary
     with serving(rules) as server, postgres.connect(database, application_name="tests") as db:
         write_login(home, server.url, login)
-        write_config(home, repo, path, **config)
+        write_config(home, repo, str(path), **config)
         daemon = _start(home, environ)
         line = Line(home, repo, server, db, daemon, environ)
         try:

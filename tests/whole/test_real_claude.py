@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from clawd.adapters.claude import Binary, find_binary
 from tests.model import scenarios
 from tests.model.client import newest
 from tests.model.scenarios import bash, work
-from tests.model.script import Reply, Rule
+from tests.model.script import Rule
 from tests.model.server import serving
 from tests.whole.claude_line import KEY, Line, at_work, write_login
 
@@ -124,8 +124,8 @@ def assert_ledger(line: Line) -> None:
     assert (booked["replies"], booked["sources"]) == (calls, ["stream"])
     assert (booked["input"], booked["output"]) == (1000 * calls, 100 * calls)
     assert line.value("select sum(spent_micros)::bigint from run") == booked["micros"] > 0
-    spent, reserved = line.rows("select spent, reserved from envelope where scope = 'day'")[0].values()
-    assert (spent, reserved) == (booked["micros"], 0)
+    day = line.rows("select spent, reserved from envelope where scope = 'day'")[0]
+    assert (day["spent"], day["reserved"]) == (booked["micros"], 0)
 
 
 def assert_key_is_nowhere(line: Line) -> None:
@@ -136,56 +136,170 @@ def assert_key_is_nowhere(line: Line) -> None:
     assert holders == [line.home / "agent.env"]
     tables = line.rows("select tablename from pg_tables where schemaname = 'public'")
     for table in (row["tablename"] for row in tables):
-        found = line.value(f"select count(*) from {table} t where t::text like %s", f"%{KEY}%")
-        assert found == 0, table
+        query = f"select count(*) from {table} t where t::text like %s"  # noqa: S608
+        assert line.value(query, f"%{KEY}%") == 0, table
 
 
 def test_what_the_account_refuses_pauses_everybody_and_costs_no_try(
     home: Path, database: str, new: Binary
 ) -> None:
     """401, 429, 529, 500 and a used-up window, one after the other; then a cut stream lands."""
-    refusals = {
-        "auth_failed": scenarios.failing(401),
-        "rate_limited": scenarios.failing(429),
-        "overloaded": scenarios.failing(529),
-        "api_error": scenarios.failing(500),
-    }
+    refusals = {"auth_failed": 401, "rate_limited": 429, "overloaded": 529, "api_error": 500}
     cut = Rule({"role": "dev"}, {"text": "cut " * 50, "cut_after": 3}, times=1)
     done = Rule({"role": "dev"}, work("calc: subtract", SUBTRACT))
-    with at_work(home, database, new, refusals["auth_failed"], claude={"retries": 1}) as line:
+    with at_work(home, database, new, scenarios.failing(401), claude={"retries": 1}) as line:
         line.add_task(scope=["calc/subtract.py"])
         line.add_task("Wait for the first", accept=["true"], scope=["notes/**"])
-        for count, (reason, rules) in enumerate(refusals.items(), 1):
-            line.server.rules = rules
+        for count, (reason, status) in enumerate(refusals.items(), 1):
+            line.server.rules = scenarios.failing(status)
             if count > 1:
                 line.skip_time(hours=2)
-            line.ended(count)
-            assert_paused(line, reason, count)
-        line.server.rules = scenarios.limited(0)
+            waits = assert_paused(line, reason, count)
+            assert waits == timedelta(minutes=2 ** (count - 1)), "each pause in a row is longer"
+        assert "Log in again: `clawd init`" in line.told()
         write_login(home, line.server.url, "CLAUDE_CODE_OAUTH_TOKEN")
-        now = line.value("select clawd_now() as now") + timedelta(hours=2)
-        resets = (now + timedelta(hours=3)).replace(microsecond=0)
+        resets = (line.now() + timedelta(hours=5)).replace(microsecond=0)
         line.server.rules = scenarios.limited(int(resets.timestamp()))
         line.skip_time(hours=2)
-        line.ended(5)
         assert_paused(line, "rate_limited", 5)
         assert line.task().not_before == resets
         line.server.rules = [cut, done, QA_PASS]
-        line.skip_time(hours=4)
+        assert "works again" in line.clawd("resume").stdout
         line.until(lambda: line.task().state == "done", "landed after all")
         assert (line.task().tries, cut.used) == (0, 1)
 
 
-def assert_paused(line: Line, reason: str, count: int) -> None:
+def assert_paused(line: Line, reason: str, count: int) -> timedelta:
     """The run ended, its task waits uncharged, nobody else is sent into the same wall."""
-    run, task = line.ended(count)[-1], line.until(
-        lambda: (t := line.task()).state == "backlog" and t, "back in the queue"
-    )
+    run = line.ended(count)[-1]
+    task = line.until(lambda: (t := line.task()).state == "backlog" and t, "back in the queue")
     assert (run.reason, task.reason, task.tries, run.charged) == (reason, reason, 0, False), (
         line.story()
     )
-    assert task.not_before > line.value("select clawd_now() as now")
-    pause = line.rows("select * from pause where scope = 'all'")[0]
-    assert reason in pause["reason"]
+    pause = line.rows("select * from pause where scope = 'all' and until > clawd_now()")[0]
+    assert pause["reason"].startswith(reason)
+    assert pause["until"] == task.not_before
+    assert reason in line.clawd("status").stdout
     assert line.runs(2) == []
     assert reason in line.told()
+    waits: timedelta = task.not_before - run.ended_at
+    return timedelta(seconds=round(waits.total_seconds()))
+
+
+def test_an_agent_that_loops_lies_spends_or_is_left_waiting_ends(
+    home: Path, database: str, new: Binary
+) -> None:
+    """Each by its own limit: turns and missing work are charged, money is held, silence waits."""
+    dear = {"tools": [bash("true")], "usage": {"input_tokens": 200_000}}
+    rules = [
+        Rule({"prompt": "Loop for ever"}, {"tools": [bash("true")]}),
+        Rule({"prompt": "Tell lies"}, {"text": "All done, every test is green."}),
+        Rule({"prompt": "Spend it all"}, dear, times=1),
+        Rule({"prompt": "Spend it all", "role": "dev"}, work("calc: subtract", SUBTRACT)),
+        Rule({"prompt": "Hear nothing"}, {"never": True}),
+        QA_PASS,
+    ]
+    config: dict[str, Any] = {
+        "claude": {"api_timeout_s": 600, "retries": 8},
+        "limits": {"max_live": 4, "idle_s": 10},
+        "budget": {"task_usd": 0.3},
+        "tiers": {"intern": {"turns": 6}},
+        "agents": {"dev": {"count": 4}},
+        "projects": {"max_agents": 4},
+    }
+    with at_work(home, database, new, rules, **config) as line:
+        loop, lie, spend, silence = (
+            line.add_task(title, scope=[f"calc/{number}.py", "calc/subtract.py"[number:]])
+            for number, title in enumerate(
+                ("Loop for ever", "Tell lies", "Spend it all", "Hear nothing")
+            )
+        )
+        assert_held_for_money(line, spend)
+        assert_tries_used_up(line, loop, "turn_limit")
+        assert_tries_used_up(line, lie, "no_candidate")
+        run = line.ended(1, silence)[0]
+        assert (run.reason, run.charged) == ("no_connection", False)
+        assert "the model did not answer" in run.detail
+        waiting = line.task(silence)
+        assert (waiting.state, waiting.tries, waiting.reason) == ("backlog", 0, "no_connection")
+
+
+def assert_held_for_money(line: Line, task: int) -> None:
+    """A run over its envelope is stopped, the task held; more money, and it goes on."""
+    held = line.until(lambda: (t := line.task(task)).state == "waiting" and t, "held for money")
+    run = line.runs(task)[0]
+    assert (held.reason, held.tries, run.reason) == ("envelope_empty", 0, "envelope_empty")
+    assert run.spent_micros >= 300_000 >= run.reserved_micros
+    assert f"clawd budget set --task {task} USD" in line.told()
+    done = line.clawd("budget", "set", "--task", str(task), "2")
+    assert done.returncode == 0, done.stderr
+    line.until(lambda: line.task(task).state == "done", "landed with more money")
+
+
+def assert_tries_used_up(line: Line, task: int, reason: str) -> None:
+    """Three charged runs without work, then a person gets the story."""
+    line.until(lambda: line.task(task).state == "parked", f"{reason} parks its task")
+    found = line.runs(task)
+    assert [(run.reason, run.charged) for run in found] == [(reason, True)] * 3
+    assert line.value("select count(*) from candidate where task = %s", task) == 0
+    parked = line.task(task)
+    assert (parked.reason, parked.owner) == ("tries", "operator")
+    assert f"Task {task} is parked (tries)" in line.told()
+    assert reason in line.clawd("why", str(task)).stdout
+
+
+def test_answers_that_are_no_plan_and_no_verdict_go_to_a_person(
+    home: Path, database: str, new: Binary
+) -> None:
+    """Text twice, a wrong shape twice, a reviewer that only talks: blocked or parked, with why."""
+    rules = [
+        Rule({"role": "pm"}, scenarios.specify),
+        Rule({"role": "planner", "prompt": "[Dd]ivide"}, {"structured": {"tasks": "many"}}),
+        Rule({"role": "planner"}, {"text": "I would rather talk about it."}),
+        Rule({"role": "dev"}, work("calc: subtract", SUBTRACT)),
+        Rule({"role": "qa"}, {"text": "Looks fine to me."}),
+    ]
+    with at_work(home, database, new, rules, roadmap=True) as line:
+        task = line.add_task(scope=["calc/subtract.py"])
+        blocked = "select * from goal where state = 'blocked' order by id"
+        line.until(lambda: len(line.rows(blocked)) == 2, "both goals are blocked")
+        for goal in line.rows(blocked):
+            assert (goal["reason"], goal["owner"]) == ("bad_output", "operator")
+            assert goal["action"]
+            assert line.value("select count(*) from run where goal = %s", goal["id"]) == 2
+            assert f"Goal {goal['id']} is blocked (bad_output)" in line.told()
+        line.until(lambda: line.task(task).state == "parked", "no verdict parks the task")
+        parked = line.task(task)
+        assert (parked.reason, parked.tries) == ("bad_output", 0), "not the developer's try"
+        assert [run.role for run in line.runs(task)] == ["dev", "qa", "qa", "qa"]
+        assert line.value("select count(*) from verdict") == 0
+
+
+def test_a_program_that_is_missing_outdated_or_not_logged_in_is_one_sentence_with_a_remedy(
+    home: Path, database: str, new: Binary
+) -> None:
+    rules = [Rule({"role": "dev"}, work("calc: subtract", SUBTRACT)), QA_PASS]
+    with at_work(home, database, home / "nowhere" / "claude", rules) as line:
+        line.add_task(scope=["calc/subtract.py"])
+        assert_cannot_start(line, "cli_missing", "There is no program at", "claude.path")
+        line.restart(path=str(new.path), minimum="99.0.0")
+        assert_cannot_start(line, "cli_outdated", "clawd needs 99.0.0 or newer", "claude update")
+        (home / "agent.env").unlink()
+        line.restart(path=str(new.path))
+        assert_cannot_start(line, "not_logged_in", "There is no login yet", "clawd init")
+        assert line.server.calls == []
+        write_login(home, line.server.url)
+        line.clawd("resume")
+        line.until(lambda: line.task().state == "done", "landed once the program is there")
+        assert line.task().tries == 0
+
+
+def assert_cannot_start(line: Line, reason: str, sentence: str, remedy: str) -> None:
+    """The queue waits, uncharged; `status` and the notice say what is wrong and what to do."""
+    line.clawd("resume")
+    task = line.until(lambda: (t := line.task()).reason == reason and t, reason)
+    assert (task.state, task.tries) == ("backlog", 0)
+    status = " ".join(line.clawd("status").stdout.split())
+    for text in (status, line.told()):
+        assert sentence in text
+        assert remedy in text
