@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
@@ -223,7 +224,8 @@ def procrastinate_rate(conninfo: str, count: int) -> float | None:
 
         async with app.open_async():
             await app.schema_manager.apply_schema_async()
-            await nothing.batch_defer_async(*[{"n": n} for n in range(count)])
+            jobs: list[dict[str, Any]] = [{"n": n} for n in range(count)]
+            await nothing.batch_defer_async(*jobs)
             before = perf_counter()
             await app.run_worker_async(concurrency=1, wait=False, install_signal_handlers=False)
             return count / (perf_counter() - before)
@@ -234,7 +236,7 @@ def procrastinate_rate(conninfo: str, count: int) -> float | None:
 def new_database(conninfo: str, name: str) -> str:
     """A database of its own, so that no queue shares a table with another."""
     with postgres.connect(conninfo, application_name="bench") as db:
-        db.execute(f"create database {name}")  # type: ignore[arg-type]
+        db.execute(f"create database {name}")
     return make_conninfo(conninfo, dbname=name)
 
 

@@ -57,7 +57,7 @@ class Sample:
 
     def row(self, query: str, *params: object) -> dict[str, Any] | None:
         """The first row of a query."""
-        return self.db.execute(query, params, prepare=True).fetchone()  # type: ignore[arg-type]
+        return self.db.execute(query, params, prepare=True).fetchone()
 
 
 @contextmanager
