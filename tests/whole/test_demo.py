@@ -341,7 +341,8 @@ def test_a_demo_that_is_interrupted_or_killed_leaves_no_process(
     running = start_demo(demos, "--pace", "1")
     try:
         (home,) = wait_for(lambda: set(demos.iterdir()) - known)
-        wait_for(lambda: moment(home))
+        wait_for(lambda: moment(home) or running.poll() is not None)
+        assert running.poll() is None, running.communicate()
         began = time.monotonic()
         running.send_signal(how)
         running.communicate(timeout=30)
