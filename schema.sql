@@ -410,6 +410,7 @@ create table landing (
   train     bigint not null default 0,
   old_main  text not null,
   new_main  text not null,
+  car       text not null default '',
   tree      text not null,
   state     text not null default 'intent' check (state in ('asked', 'intent', 'landed', 'void')),
   epoch     bigint not null default 0,
@@ -417,6 +418,7 @@ create table landing (
   landed_at timestamptz
 );
 create unique index landing_once on landing (task, kind) where state <> 'void';
+create index landing_main on landing (project, new_main);
 create index landing_open on landing (project, id) where state = 'intent';
 create index landing_project on landing (project, id);
 

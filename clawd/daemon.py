@@ -156,13 +156,14 @@ class Daemon:
         self._work = loops.Work(desk)
         self._plan = loops.Plan(desk, self.wake_all)
         self._check = loops.Check(desk, self.wake_all)
+        self._merge = loops.Merge(desk, self.wake_all)
         self._beat = loops.Beat(desk)
         ticks: dict[str, Callable[[], float]] = {
             "beat": self._beat.tick,
             "work": self._work.tick,
             "plan": self._plan.tick,
             "check": self._check.tick,
-            "merge": loops.Merge(desk).tick,
+            "merge": self._merge.tick,
             "watch": loops.Watch(desk).tick,
             "care": loops.Care(desk, conninfo).tick,
         }
@@ -218,6 +219,7 @@ class Daemon:
                 loop.thread.join(20)
         self._work.close()
         self._check.close()
+        self._merge.close()
         self._plan.close()
         self._beat.close()
         with contextlib.suppress(OSError):
@@ -297,9 +299,9 @@ def is_running(home: Path) -> int | None:
     """The daemon's process id, judged by its lock."""
     path = home / "daemon.lock"
     try:
-        with path.open("r+") as lock:
+        with path.open() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return int(lock.read().strip() or 0) or None
     except (OSError, ValueError):

@@ -278,8 +278,10 @@ class LandingRow:
     task: int
     kind: str
     candidate: int | None
+    train: int
     old_main: str
     new_main: str
+    car: str
     tree: str
     state: str
     at: datetime

@@ -146,6 +146,9 @@ class TrainSettings:
     retry_red: bool = setting(
         True, "Test a red tree once more, so that a flaky test is told from a red one."
     )
+    slots: int = setting(
+        0, "Combined trees tested at the same time; 0 is half the cores.", least=0, most=64
+    )
     retest_minutes: float = setting(
         360.0, "Main is tested again this often.", unit="minutes", least=1, most=100_000
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import shlex
 import shutil
@@ -56,6 +57,8 @@ def digest_of(desk: Desk, project: Project, commit: str) -> str:
     digest = hashlib.sha256()
     for part in (_LAYOUT, project.setup_cmd, f"{sys.platform} {platform.machine()}"):
         digest.update(part.encode() + b"\0")
+    for name in project.settings.get("setup_paths", []):
+        digest.update(name.encode() + b"\0")
     for name in project.settings.get("setup_key", []):
         digest.update(name.encode() + b"\0" + (hub.read(commit, name, 4 << 20) or b"") + b"\0")
     return digest.hexdigest()[:20]
@@ -131,7 +134,7 @@ def run_in_tree(
             folder=folder,
             marker=f"{desk.mark}-{marker}",
             argv=[],
-            env=_known_red(project),
+            env=_known_red(project) | (_registry_settings() if network is Network.OPEN else {}),
             cwd=work,
             cage=spec if caged else None,
             limits=Limits(wall_s=wall_s),
@@ -141,6 +144,19 @@ def run_in_tree(
         ),
         desk.stop,
     )
+
+
+_SETTING_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+_SETTING_PREFIXES = ("PIP_", "UV_", "NPM_CONFIG_")
+
+
+def _registry_settings() -> dict[str, str]:
+    """Mirrors, proxies and certificates of the operator's own environment, for set-up commands."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _SETTING_NAMES or name.upper().startswith(_SETTING_PREFIXES)
+    }
 
 
 def _known_red(project: Project) -> dict[str, str]:

@@ -10,7 +10,8 @@ from clawd.model import Project
 from clawd.pipeline.brief import cut
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.layer import Layer, run_in_tree
-from clawd.running.records import Why
+from clawd.running import launch
+from clawd.running.records import Alive, Why
 from clawd.store import landings
 from clawd.store.landings import TestVerdict
 
@@ -43,6 +44,13 @@ def judge_tree(
     with desk.db() as db:
         landings.remember_tests(db, project.id, oid, command, layer.digest, verdict)
     return verdict
+
+
+def end_tests(desk: Desk, project: Project, commit: str) -> None:
+    """Ends the tests of a commit that run now: nobody wants to know any more."""
+    for folder in (desk.home / "runs").glob(f"tests-{project.slug}-{commit[:12]}-*"):
+        if isinstance(launch.look(folder), Alive):
+            launch.stop(folder, "cancelled: the train went another way")
 
 
 def _join(seen: list[TestVerdict]) -> TestVerdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.model import LandingRow, Project
-from clawd.pipeline import report, train
+from clawd.pipeline import landing, report
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.layer import SetupFailed, ensure
 from clawd.pipeline.testing import Stopped, judge_tree
@@ -25,7 +25,7 @@ def turn(desk: Desk, project: Project) -> bool:
 def _revert(desk: Desk, project: Project, wanted: LandingRow) -> bool:
     hub = desk.hub(project)
     main = hub.resolve(project.main_ref)
-    undone = merge.revert_tree(hub, wanted.new_main, main)
+    undone = merge.revert_tree(hub, wanted.car or wanted.new_main, main)
     if undone.tree is None:
         listed = ", ".join(undone.conflicts[:10])
         _refuse(desk, project, wanted, f"later work touches the same lines in {listed}")
@@ -53,7 +53,7 @@ def _revert(desk: Desk, project: Project, wanted: LandingRow) -> bool:
         why = f"tests green on tree {undone.tree[:12]} without it"
         moves.tell(db, "task", wanted.task, "intend_revert", why, actor="train")
     crash.point("undo.mid")
-    return train.complete(desk, project, intent)
+    return landing.complete(desk, project, intent)
 
 
 def _refuse(desk: Desk, project: Project, wanted: LandingRow, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from clawd.model import LandingRow
@@ -34,15 +35,16 @@ def intend(
     candidate: int | None,
     old_main: str,
     new_main: str,
+    car: str,
     tree: str,
 ) -> LandingRow:
     """The intent to move main, committed before main moves: the point of no return."""
     found = one(
         db,
         LandingRow,
-        f"""insert into landing (project, task, kind, candidate, old_main, new_main, tree)
-            values (%s, %s, %s, %s, %s, %s, %s) returning {_COLUMNS}""",
-        (project, task, kind, candidate, old_main, new_main, tree),
+        f"""insert into landing (project, task, kind, candidate, old_main, new_main, car, tree)
+            values (%s, %s, %s, %s, %s, %s, %s, %s) returning {_COLUMNS}""",
+        (project, task, kind, candidate, old_main, new_main, car, tree),
     )
     assert found is not None
     return found
@@ -125,8 +127,9 @@ def ask_undo(db: Db, task: int, by: str) -> list[int]:
         """with recursive built as (
              select %(task)s::bigint as task
              union select d.task from task_dep d join built b on b.task = d.needs)
-           insert into landing (project, task, kind, candidate, old_main, new_main, tree, state)
-           select l.project, l.task, 'revert', l.candidate, '', l.new_main, '', 'asked'
+           insert into landing (project, task, kind, candidate, old_main, new_main, car, tree,
+             state)
+           select l.project, l.task, 'revert', l.candidate, '', l.new_main, l.car, '', 'asked'
              from landing l join task t on t.id = l.task
              where l.task in (select task from built) and l.kind = 'land' and l.state = 'landed'
                and t.state in ('verifying', 'done')
@@ -184,3 +187,21 @@ def last_landed(db: Db, project: int) -> LandingRow | None:
             order by landed_at desc, id desc limit 1""",
         (project,),
     )
+
+
+def failure_rate(
+    db: Db, project: int, first: float, fold: Callable[[float, int, int], float]
+) -> float:
+    """What the last cars of a project say about the next one, oldest first."""
+    rows = db.execute(
+        """select event from (
+             select h.id, h.event from history h join task t on t.id = h.subject
+             where h.kind = 'task' and t.project = %s
+               and (h.event = 'land' or (h.event = 'bounce' and h.reason = 'tests_red'))
+             order by h.id desc limit 60) last order by id""",
+        (project,),
+    )
+    rate = first
+    for row in rows:
+        rate = fold(rate, int(row["event"] == "land"), int(row["event"] == "bounce"))
+    return rate

@@ -34,7 +34,10 @@ def save(
               setup_cmd, settings) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
             on conflict (slug) do update set path = excluded.path, main_ref = excluded.main_ref,
               weight = excluded.weight, landing = excluded.landing, test_cmd = excluded.test_cmd,
-              setup_cmd = excluded.setup_cmd, settings = excluded.settings, state = 'active'
+              setup_cmd = excluded.setup_cmd, settings = excluded.settings, state = 'active',
+              baseline_verdict = case when (project.test_cmd, project.setup_cmd)
+                = (excluded.test_cmd, excluded.setup_cmd) then project.baseline_verdict
+                else 'unknown' end
             returning {_COLUMNS}""",
         (slug, path, main_ref, home_host, weight, landing, test_cmd, setup_cmd, Jsonb(settings)),
     )

@@ -127,6 +127,17 @@ def in_state(db: Db, *states: str, limit: int = 500) -> list[Task]:
     )
 
 
+def merging(db: Db, project: int, limit: int = 200) -> list[Task]:
+    """A project's cars in the order they came to the train."""
+    return many(
+        db,
+        Task,
+        f"""select {_COLUMNS} from task where state = 'merging' and project = %s
+            order by queued_at, id limit %s""",
+        (project, limit),
+    )
+
+
 def of_goal(db: Db, goal: int) -> list[Task]:
     """Every task cut from a goal, in order."""
     return many(db, Task, f"select {_COLUMNS} from task where goal = %s order by id", (goal,))
