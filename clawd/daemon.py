@@ -256,19 +256,30 @@ def _wake_socket(desk: Desk) -> Iterator[socket.socket]:
         folder.rmdir()
 
 
+def _locked(lock: int) -> bool:
+    """Tried for a moment: whoever only looks whether a daemon is there holds the lock meanwhile."""
+    patience = threading.Event()
+    for _ in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            patience.wait(0.02)
+        else:
+            return True
+    return False
+
+
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """One daemon for a home: the lock dies with its holder, the pid in it is for people."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / "daemon.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock.fileno()):
             lock.seek(0)
             raise Refused(
                 f"Another clawd (process {lock.read().strip() or 'unknown'}) works in {home}.",
                 "Use that one, stop it with `clawd down`, or set CLAWD_HOME to another home.",
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -203,7 +203,7 @@ def _backoff(version: int) -> str:
     """Newer managers wait longer each time; older ones always the same."""
     if version >= _BACKOFF_SINCE:
         return "RestartSec=2\nRestartSteps=8\nRestartMaxDelaySec=300"
-    return "RestartSec=10"
+    return "RestartSec=5"
 
 
 def read_show(text: str, *, installed: bool) -> State:
