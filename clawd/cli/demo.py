@@ -38,12 +38,15 @@ def demo_command(ctx: click.Context, pace: float, keep: bool, as_json: bool) -> 
     named = ctx.find_root().params.get("home") or any(
         word == "--home" or word.startswith("--home=") for word in sys.argv
     )
-    screen = Json() if as_json else Live() if show.is_rich() else Plain()
+    screen = (Json if as_json else Live if show.is_rich() else Plain)(keep)
     return demo.run(home=session.home if named else None, pace=pace, keep=keep, screen=screen)
 
 
 class Plain:
     """For pipes: every event is a line."""
+
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
 
     def say(self, text: str) -> None:
         self._line(show.one_line(text))
@@ -57,7 +60,7 @@ class Plain:
         return
 
     def result(self, summary: Summary) -> None:
-        print_summary(summary)
+        print_summary(summary, keep=self._keep)
 
     def _line(self, text: str) -> None:
         show.line(text)
@@ -77,7 +80,8 @@ class Json(Plain):
 class Live(Plain):
     """For a terminal: the board, drawn again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: bool) -> None:
+        super().__init__(keep)
         self._live: Any = None
 
     def show(self, board: Board, _steps: Sequence[Step], note: str) -> None:
@@ -106,7 +110,7 @@ class Live(Plain):
             self._live.console.print(text, markup=False, highlight=False)
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: Summary, *, keep: bool) -> None:
     """The summary for people."""
     show.line()
     show.heading(summary.said)
@@ -130,7 +134,7 @@ def print_summary(summary: Summary) -> None:
     show.heading(f"main of the sample, {summary.main[:12]}")
     for line in summary.log:
         show.line(f"  {show.one_line(line)}")
-    _print_end(summary)
+    _print_end(summary, keep)
 
 
 def _print_task(task: TaskTale) -> None:
@@ -158,12 +162,15 @@ def _proof(proof: Proof) -> str:
     return f"{said}, {tests}, commit {proof.commit[:10]} on main"
 
 
-def _print_end(summary: Summary) -> None:
+def _print_end(summary: Summary, keep: bool) -> None:
     show.line()
     show.line(
         f"{summary.seconds:.0f} s, {summary.runs} runs, {show.usd(summary.total_micros)} at list "
         "price: nominal, the agents were scripted and no model was called."
     )
+    if not keep:
+        show.line("Its data is deleted now (--no-keep).")
+        return
     show.line("Look around (the data stays):")
     for command in summary.look:
         show.line(f"  {command}")
