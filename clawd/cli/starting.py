@@ -135,8 +135,11 @@ def restart_command(session: Session, as_json: bool) -> int:
 
 
 def _start(session: Session, verb_name: str, foreground: bool, as_json: bool) -> int:
-    from clawd import daemon  # noqa: PLC0415
+    from clawd import daemon, service  # noqa: PLC0415
 
+    if not foreground and service.start(session.home):
+        pid = daemon_pid(session.home)
+        return _said(verb_name, f"clawd works as a service (pid {pid}).", pid, as_json)
     code = daemon.main(session.home, foreground=foreground, say=_progress if foreground else _quiet)
     if code == 0 and not foreground:
         pid = daemon_pid(session.home)

@@ -25,6 +25,7 @@ __all__ = ["Status", "find", "install", "look_inside", "restart", "start", "stat
 Say = Callable[[str], None]
 _UP_LIMIT_S = 120.0
 _STOP_LIMIT_S = 60.0
+_LEAVE_LIMIT_S = 10.0
 _BELIEVED_AFTER_S = 3.0  # right after a start launchd still tells how the last one ended
 
 
@@ -102,6 +103,7 @@ def start(home: Path, platform: str = sys.platform) -> bool:
     if manager is None:
         return False
     journal.trim(manager.order.log)
+    _wait_until_gone(home, manager)
     manager.start()
     _wait_until_up(home, manager)
     return True
@@ -159,6 +161,15 @@ def _advice(manager: Manager, found: State, running: int | None) -> list[str]:
 def look_inside(home: Path, *, probe: bool, platform: str = sys.platform) -> list[Finding]:
     """What the daemon would find of its login, asked where it runs."""
     return login.inside(find(home, platform), probe=probe)
+
+
+def _wait_until_gone(home: Path, manager: Manager) -> None:
+    """A daemon that just let go of the home may not have left yet: a start would be for nothing."""
+    patience, begun = threading.Event(), monotonic()
+    while daemon.is_running(home) is None and manager.state().pid is not None:
+        if monotonic() - begun > _LEAVE_LIMIT_S:
+            return
+        patience.wait(0.1)
 
 
 def _wait_until_up(home: Path, manager: Manager) -> None:
