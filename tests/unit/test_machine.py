@@ -69,7 +69,7 @@ def test_charges_name_events_of_the_table_and_two_things_never_charge() -> None:
     events = {event for table in machine.TASK.values() for event in table}
     assert set(machine.CHARGES) <= events
     assert set(machine.CHARGES.values()) == {"tries", "round", "bounces"}
-    assert machine.UNCHARGED == {("review", "fail")}
+    assert {("review", "fail")} == machine.UNCHARGED
 
 
 def test_the_block_in_the_schema_is_the_one_the_tables_make() -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -70,10 +70,6 @@ class Line:
     home: Path
     repos: dict[str, Path]
     conninfo: str
-    merger: loops.Merge = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.merger = loops.Merge(self.desk)
 
     # ------------------------------------------------------------ looking
 
@@ -223,13 +219,19 @@ class Line:
     def reuse(self) -> int:
         return review.reuse(self.desk)
 
-    def merge(self) -> int:
-        """Turns the train until it stands."""
-        turns = 0
-        while self.merger.tick() == 0.0:
-            turns += 1
-            assert turns < 50
-        return turns
+    def merge(self) -> None:
+        """Turns the train until it stands, tests under way included."""
+        merger = loops.Merge(self.desk, lambda: None)
+        deadline = time.monotonic() + PATIENCE_S
+        try:
+            while merger.tick() == 0.0 or not self._stands(merger):
+                assert time.monotonic() < deadline, "the train does not come to a stand"
+                time.sleep(0.005)
+        finally:
+            merger.close()
+
+    def _stands(self, merger: loops.Merge) -> bool:
+        return all(merger._train.is_idle(self.project(slug)) for slug in self.repos)
 
     def plan(self, slug: str = "sample") -> None:
         """One look at the roadmap, and agents for what it changed."""
@@ -270,7 +272,7 @@ class Line:
     # ------------------------------------------------------------ what must hold
 
     def assert_sound(self) -> None:
-        """Chains whole, one landing a task, main's first parents are tested trees, no run left."""
+        """Chains whole, one landing a task, every tip main ever had was tested green."""
         with self.desk.db() as db:
             assert lineage.first_bad_row(db) is None
             twice = db.execute(
@@ -283,8 +285,12 @@ class Line:
             )}  # fmt: skip
             for project in projects.active(db):
                 hub = self.desk.hub(project)
-                tips = self.hub_git("rev-list", "--first-parent", "main", slug=project.slug)
-                untested = {t for t in tips.split() if hub.tree_of(t) not in green}
+                tips = {row["new_main"] for row in db.execute(
+                    "select new_main from landing where project = %s and state = 'landed'",
+                    (project.id,),
+                )}  # fmt: skip
+                tips.add(hub.resolve(project.main_ref))
+                untested = {t for t in tips if hub.tree_of(t) not in green}
                 assert untested == set(), f"{project.slug}: tips nobody tested"
 
 

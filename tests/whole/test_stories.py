@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clawd import loops, steer
+from clawd.adapters import process
+from clawd.adapters.git import merge
 from clawd.errors import Refused
-from clawd.pipeline import claim, develop, recover, train
+from clawd.pipeline import claim, develop, recover
 from clawd.running import launch
 from clawd.store import approvals, moves, runs
 from tests.whole.line import DEV, REVIEW, Line, wait_for
@@ -287,36 +291,43 @@ def test_7_a_task_cancelled_in_the_train_never_lands(line: Line) -> None:
     line.assert_sound()
 
 
-def test_8_a_cancel_before_the_intent_wins_and_after_it_is_told_to_undo(
+def test_8_a_cancel_while_its_tree_is_tested_wins(line: Line, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    line.commit({"tests.sh": f"test ! -f notes/early.md || while ! test -f {gate}; do :; done\n"})
+    line.merge()
+    task = line.add("Early")
+    line.until(task, "merging", stages=(*DEV, *REVIEW))
+    before = line.main()
+    train = threading.Thread(target=line.merge)
+    train.start()
+    try:
+        wait_for(lambda: process.find_marked(f"{line.desk.mark}-tests-"))
+        _cancel(line, task)
+    finally:
+        gate.touch()
+        train.join(60)
+    assert line.task(task).state == "cancelled"
+    assert line.main() == before
+    line.assert_sound()
+
+
+def test_8_a_cancel_after_the_intent_is_told_to_undo(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    early, late = line.add("Early"), line.add("Late")
-    for task in (early, late):
-        line.until(task, "merging", stages=(*DEV, *REVIEW))
-    before, test, swap = line.main(), train._test, train.merge.swap
-    refusals: list[str] = []
+    task = line.add("Late")
+    line.until(task, "merging", stages=(*DEV, *REVIEW))
+    swap, refusals = merge.swap, []
 
-    def cancel_after_test(*arguments: Any) -> Any:
-        verdict = test(*arguments)
-        if line.task(early).state == "merging":
-            _cancel(line, early)
-        return verdict
-
-    def cancel_before_swap(*arguments: Any) -> Any:
+    def cancel_first(*arguments: Any) -> Any:
         with pytest.raises(Refused) as refused:
-            _cancel(line, late)
-        refusals.append(f"{refused.value.message} {refused.value.remedy}")
+            _cancel(line, task)
+        refusals.append(refused.value.remedy)
         return swap(*arguments)
 
-    monkeypatch.setattr(train, "_test", cancel_after_test)
-    monkeypatch.setattr(train.merge, "swap", cancel_before_swap)
+    monkeypatch.setattr(merge, "swap", cancel_first)
     line.merge()
-    assert line.task(early).state == "cancelled"
-    assert line.task(late).state == "done"
-    assert refusals
-    assert "clawd undo" in refusals[0]
-    assert line.file("notes/early.md") is None
-    assert line.main() != before
+    assert line.task(task).state == "done"
+    assert refusals == [f"Undo it afterwards: clawd undo {task}"]
     line.assert_sound()
 
 
