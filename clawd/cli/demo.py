@@ -35,9 +35,8 @@ def demo_command(ctx: click.Context, pace: float, keep: bool, as_json: bool) -> 
     from clawd import demo  # noqa: PLC0415
 
     session: Session = ctx.obj
-    named = ctx.find_root().params.get("home") or any(
-        word == "--home" or word.startswith("--home=") for word in sys.argv
-    )
+    root = ctx.find_root()
+    named = root.params.get("home") or session is not root.obj  # after the verb, or before it
     screen = (Json if as_json else Live if show.is_rich() else Plain)(keep)
     return demo.run(home=session.home if named else None, pace=pace, keep=keep, screen=screen)
 
