@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 from clawd.adapters import notify
 from clawd.adapters.awake import Awake
@@ -36,6 +36,8 @@ from clawd.pipeline.train import Train
 from clawd.store import goals, landings, outbox, projects, runs, tasks, views
 
 IDLE_S = 15.0
+# Wall and steady clock drift apart by less than this unless the machine slept.
+JUMP_S = 30.0
 FEED_ROWS_KEPT = 10_000
 REFILL_AFTER_S = 0.4
 WORKERS = 4
@@ -293,12 +295,14 @@ class Beat:
         self._desk = desk
         self._boot = _boot_id()
         self._awake = Awake()
+        self._seen = (time(), monotonic())
         self._due = {"heartbeat": 0.0, "scan": 0.0, "alarm": 0.0, "trim": 0.0}
 
     def tick(self) -> float:
         """Own leases first, then everybody else's."""
         desk, lease = self._desk, self._desk.config.lease
         desk.beat_file.touch()
+        self._after_sleep()
         notify.tell(notify.WATCHDOG)
         if self._is_due("heartbeat", lease.heartbeat_s):
             with desk.db() as db:
@@ -318,6 +322,16 @@ class Beat:
     def close(self) -> None:
         """Lets the machine sleep again."""
         self._awake.keep(False)
+
+    def _after_sleep(self) -> None:
+        """Slept or set clock: own leases first, and nobody else's is judged for one lease more."""
+        wall, steady = time(), monotonic()
+        gap_s = (wall - self._seen[0]) - (steady - self._seen[1])
+        self._seen = (wall, steady)
+        if abs(gap_s) > JUMP_S:
+            self._desk.log("clock_jumped", seconds=round(gap_s))
+            self._due["heartbeat"] = 0.0
+            self._due["scan"] = steady + self._desk.config.lease.lease_s
 
     def _is_due(self, what: str, every_s: float) -> bool:
         if monotonic() < self._due[what]:

@@ -51,6 +51,14 @@ def open_db(session: Session) -> Iterator[Db]:
             db.close()
 
 
+@contextmanager
+def open_server(session: Session) -> Iterator[str]:
+    """Where the database answers, for tools that connect themselves."""
+    with _served(session) as served:
+        yield served.conninfo
+        served.alone = True
+
+
 def open_running_db(session: Session) -> Db | None:
     """A connection when a database answers right now; nothing is started for it."""
     from clawd.adapters import postgres, server  # noqa: PLC0415

@@ -41,6 +41,7 @@ class RoleSettings:
         (), "Names of their own for the first of them; the rest are called by role and number."
     )
     model: str = setting("sonnet", "Model alias or full name; empty is the CLI's own choice.")
+    fallback: str = setting("", "Model while the other one rests; empty lets the agents rest, too.")
     effort: str = setting("", "How hard the model thinks; empty is its default.", choices=EFFORTS)
     tier: TierName = setting(TierName.INTERN, "The tier an agent starts at in a project.")
 
@@ -104,6 +105,9 @@ class LimitSettings:
     )
     file_mb: int = setting(
         4096, "Largest single file a run may write.", unit="MB", least=1, most=1_000_000
+    )
+    free_memory_mb: int = setting(
+        400, "No run starts while less memory is free.", unit="MB", least=0, most=1_000_000
     )
     free_disk_percent: int = setting(
         5, "No task is claimed while less of the disk is free.", unit="%", least=0, most=50

@@ -7,10 +7,12 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import psutil
+
 from clawd.adapters import crash
 from clawd.config import Login
 from clawd.model import Agent, Facts, Json, Project, Role, Run, Task
-from clawd.pipeline import report
+from clawd.pipeline import breaking, report
 from clawd.pipeline.desk import Desk
 from clawd.policy import budget, schedule
 from clawd.policy.failure import REASONS, Reason
@@ -39,13 +41,13 @@ def next_dev(desk: Desk) -> Taken | None:
     with desk.db() as db:
         if not _has_slot(desk, db):
             return None
-        idle = agents.idle(db, Role.DEV)
+        now = _now(db)
+        idle = breaking.idle(desk, db, Role.DEV, now)
         ready = tasks.ready(db) if idle else []
         if not ready:
             return None
         under_way = tasks.under_way(db)
         caps = {p.id: _share(desk, db, p) for p in projects.active(db)}
-        now = _now(db)
         for agent in idle:
             choice = schedule.choose(
                 [_ready(t) for t in ready], [_live(t) for t in under_way], caps, agent.id, now,
@@ -63,9 +65,10 @@ def next_qa(desk: Desk) -> Taken | None:
         if not _has_slot(desk, db):
             return None
         waiting = tasks.reviewable(db)
-        idle = agents.idle(db, Role.QA) if waiting and not _paused(db) else []
+        now = _now(db)
+        idle = breaking.idle(desk, db, Role.QA, now) if waiting and not _paused(db) else []
         for agent in idle:
-            taken = _take(desk, db, Role.QA, agent, tuple(t.id for t in waiting), _now(db), {})
+            taken = _take(desk, db, Role.QA, agent, tuple(t.id for t in waiting), now, {})
             if taken is not None:
                 return taken
     return None
@@ -75,10 +78,11 @@ def open_goal_run(
     desk: Desk, db: Db, project: Project, goal: int | None, role: Role
 ) -> tuple[Agent, Run] | None:
     """A run of the PM or the planner, when one is idle and the day has room."""
-    idle = agents.idle(db, role)
+    now = _now(db)
+    idle = breaking.idle(desk, db, role, now)
     if not idle or not _has_slot(desk, db) or _paused(db):
         return None
-    agent, now = idle[0], _now(db)
+    agent = idle[0]
     tier, allowed = _tier(desk, db, agent, project.id)
     day = _day_envelope(desk, db, now)
     granted = budget.grant(allowed.usd_micros, None, day.left)
@@ -89,6 +93,7 @@ def open_goal_run(
     try:
         with db.transaction():
             opened = moves.open_run(db, project.id, goal, role, agent.id, desk.host, run)
+            breaking.begin(db, agent, project)
             desk.starting.add(opened.id)  # before anybody sees the row and misses its process
     except NoRoom:
         return None
@@ -107,7 +112,7 @@ def _take(
     for task_id in offered:
         task = tasks.by_id(db, task_id)
         project = projects.by_id(db, task.project) if task else None
-        if task is None or project is None:
+        if task is None or project is None or not breaking.may_work(db, project, now):
             continue
         request = _with_money(desk, db, role, agent, project, task, now)
         if request is None:
@@ -123,6 +128,7 @@ def _take(
             continue
         if run is not None:
             crash.point("claim.after")
+            breaking.begin(db, agent, project)
             claimed = tasks.by_id(db, task_id)
             assert claimed is not None  # noqa: S101 - it was just claimed
             return Taken(project, claimed, run, agent)
@@ -192,7 +198,7 @@ def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
 
 
 def _has_slot(desk: Desk, db: Db) -> bool:
-    if desk.freeze_file.exists() or not _has_disk(desk):
+    if desk.freeze_file.exists() or not _has_disk(desk) or not _has_memory(desk):
         return False
     return len(runs.live(db)) < desk.config.limits.max_live
 
@@ -201,6 +207,11 @@ def _has_disk(desk: Desk) -> bool:
     """A nearly full disk stops claiming; what runs may still end well."""
     disk = shutil.disk_usage(desk.home)
     return 100 * disk.free >= desk.config.limits.free_disk_percent * disk.total
+
+
+def _has_memory(desk: Desk) -> bool:
+    """An agent takes a few hundred MB: below the floor the next one waits for another to end."""
+    return psutil.virtual_memory().available >= desk.config.limits.free_memory_mb * 1_000_000
 
 
 def _paused(db: Db) -> bool:

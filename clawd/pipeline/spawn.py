@@ -13,7 +13,7 @@ from clawd import share
 from clawd.adapters import crash
 from clawd.adapters.claude import Order
 from clawd.model import Agent, Facts, Project, Role, Run
-from clawd.pipeline import equip, standstill
+from clawd.pipeline import breaking, equip, standstill
 from clawd.pipeline.desk import Desk
 from clawd.policy import outcome as outcomes
 from clawd.policy.facts import StreamFacts
@@ -143,6 +143,7 @@ def close(db: Db, run: Run, done: Finished, outcome: Outcome) -> Run:
     spent = ledger.book(db, run.id, entries)
     reason = outcome.reason.value if outcome.reason else ""
     standstill.after(db, run, outcome)
+    breaking.after(db, run, outcome.reason, done.now)
     resumable = done.facts.delivered and not (done.facts.compacted or outcome.fresh_session)
     return moves.move_run(
         db,

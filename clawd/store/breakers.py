@@ -1,0 +1,56 @@
+"""SQL of circuit breakers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from clawd.policy import breaker
+from clawd.policy.breaker import Breaker, Standing
+from clawd.store.rows import Db
+
+Key = tuple[str, str]
+
+
+def all_open(db: Db) -> dict[Key, Breaker]:
+    """Every breaker that is not closed."""
+    rows = db.execute("select * from breaker where state <> 'closed'")
+    return {(row["scope"], row["key"]): _read(row) for row in rows}
+
+
+def note(db: Db, scope: str, key: str, *, ok: bool, now: datetime) -> Breaker | None:
+    """Counts one outcome; the breaker when it has just opened."""
+    row = db.execute(
+        "select * from breaker where (scope, key) = (%s, %s) for update", (scope, key)
+    ).fetchone()
+    before = Breaker() if row is None else _read(row)
+    if ok and row is None:
+        return None
+    then = breaker.after(scope, before, ok=ok, now=now)
+    _write(db, scope, key, then)
+    opened = then.state is Standing.OPEN and before.state is not Standing.OPEN
+    return then if opened else None
+
+
+def probe(db: Db, keys: list[Key]) -> None:
+    """A run starts through these breakers: it is their one probe."""
+    for scope, key in keys:
+        db.execute(
+            """update breaker set state = 'half_open'
+               where (scope, key) = (%s, %s) and state = 'open'""",
+            (scope, key),
+        )
+
+
+def _read(row: dict[str, object]) -> Breaker:
+    probe_at = row["probe_at"]
+    assert probe_at is None or isinstance(probe_at, datetime)
+    return Breaker(Standing(str(row["state"])), int(str(row["fails"])), probe_at)
+
+
+def _write(db: Db, scope: str, key: str, found: Breaker) -> None:
+    db.execute(
+        """insert into breaker (scope, key, state, fails, probe_at) values (%s, %s, %s, %s, %s)
+           on conflict (scope, key) do update set state = excluded.state, fails = excluded.fails,
+             probe_at = excluded.probe_at""",
+        (scope, key, found.state.value, found.fails, found.probe_at),
+    )
