@@ -17,7 +17,7 @@ from clawd.adapters.credential import read_credential
 from clawd.config import Login, Sandbox
 from clawd.errors import ClawdError
 from clawd.pipeline.desk import Desk
-from clawd.pipeline.spawn import PROGRAM_INSIDE, ROLE_INSIDE
+from clawd.pipeline.equip import PROGRAM_INSIDE, ROLE_INSIDE
 from clawd.policy import outcome as outcomes
 from clawd.policy.failure import REASONS, Reason
 from clawd.policy.outcome import Ending, Kind
