@@ -17,109 +17,109 @@ $$;
 -- >>> transitions (generated from clawd/machine.py)
 create function clawd_task_next(state text, event text) returns text
   language sql immutable parallel safe as $$
-  select case state || ' ' || event
-    when 'backlog claim' then 'claimed'
-    when 'backlog park' then 'parked'
-    when 'backlog cancel' then 'cancelled'
-    when 'claimed start' then 'running'
-    when 'claimed yield' then 'backlog'
-    when 'claimed lose' then 'backlog'
-    when 'claimed fail' then 'backlog'
-    when 'claimed give_up' then 'parked'
-    when 'claimed cancel' then 'cancelled'
-    when 'running finish' then 'review'
-    when 'running deliver' then 'verifying'
-    when 'running ask' then 'waiting'
-    when 'running hold' then 'waiting'
-    when 'running fail' then 'backlog'
-    when 'running give_up' then 'parked'
-    when 'running yield' then 'backlog'
-    when 'running lose' then 'backlog'
-    when 'running cancel' then 'cancelled'
-    when 'review claim' then 'review'
-    when 'review yield' then 'review'
-    when 'review lose' then 'review'
-    when 'review fail' then 'review'
-    when 'review check_red' then 'backlog'
-    when 'review revise' then 'backlog'
-    when 'review bounce' then 'backlog'
-    when 'review pass' then 'merging'
-    when 'review no_change' then 'verifying'
-    when 'review hold' then 'waiting'
-    when 'review give_up' then 'parked'
-    when 'review cancel' then 'cancelled'
-    when 'merging land' then 'verifying'
-    when 'merging bounce' then 'backlog'
-    when 'merging review' then 'review'
-    when 'merging hold' then 'waiting'
-    when 'merging give_up' then 'parked'
-    when 'merging cancel' then 'cancelled'
-    when 'waiting resume_dev' then 'backlog'
-    when 'waiting resume_review' then 'review'
-    when 'waiting resume_merge' then 'merging'
-    when 'waiting resume_proof' then 'verifying'
-    when 'waiting deny' then 'parked'
-    when 'waiting expire' then 'parked'
-    when 'waiting cancel' then 'cancelled'
-    when 'verifying prove' then 'done'
-    when 'verifying miss' then 'waiting'
-    when 'verifying redo' then 'backlog'
-    when 'verifying give_up' then 'parked'
-    when 'verifying revert' then 'rolled_back'
-    when 'done revert' then 'rolled_back'
-    when 'parked retry' then 'backlog'
-    when 'parked cancel' then 'cancelled'
-    when 'cancelled reopen' then 'backlog'
-  end $$;
+  select '{
+    "backlog claim": "claimed",
+    "backlog park": "parked",
+    "backlog cancel": "cancelled",
+    "claimed start": "running",
+    "claimed yield": "backlog",
+    "claimed lose": "backlog",
+    "claimed fail": "backlog",
+    "claimed give_up": "parked",
+    "claimed cancel": "cancelled",
+    "running finish": "review",
+    "running deliver": "verifying",
+    "running ask": "waiting",
+    "running hold": "waiting",
+    "running fail": "backlog",
+    "running give_up": "parked",
+    "running yield": "backlog",
+    "running lose": "backlog",
+    "running cancel": "cancelled",
+    "review claim": "review",
+    "review yield": "review",
+    "review lose": "review",
+    "review fail": "review",
+    "review check_red": "backlog",
+    "review revise": "backlog",
+    "review bounce": "backlog",
+    "review pass": "merging",
+    "review no_change": "verifying",
+    "review hold": "waiting",
+    "review give_up": "parked",
+    "review cancel": "cancelled",
+    "merging land": "verifying",
+    "merging bounce": "backlog",
+    "merging review": "review",
+    "merging hold": "waiting",
+    "merging give_up": "parked",
+    "merging cancel": "cancelled",
+    "waiting resume_dev": "backlog",
+    "waiting resume_review": "review",
+    "waiting resume_merge": "merging",
+    "waiting resume_proof": "verifying",
+    "waiting deny": "parked",
+    "waiting expire": "parked",
+    "waiting cancel": "cancelled",
+    "verifying prove": "done",
+    "verifying miss": "waiting",
+    "verifying redo": "backlog",
+    "verifying give_up": "parked",
+    "verifying revert": "rolled_back",
+    "done revert": "rolled_back",
+    "parked retry": "backlog",
+    "parked cancel": "cancelled",
+    "cancelled reopen": "backlog"
+  }'::jsonb ->> (state || ' ' || event) $$;
 create function clawd_goal_next(state text, event text) returns text
   language sql immutable parallel safe as $$
-  select case state || ' ' || event
-    when 'seen plan' then 'planning'
-    when 'seen ask' then 'blocked'
-    when 'seen withdraw' then 'withdrawn'
-    when 'seen finish' then 'done'
-    when 'planning planned' then 'planned'
-    when 'planning refuse' then 'planning'
-    when 'planning fail' then 'planning'
-    when 'planning yield' then 'planning'
-    when 'planning give_up' then 'blocked'
-    when 'planning ask' then 'blocked'
-    when 'planning edit' then 'seen'
-    when 'planning withdraw' then 'withdrawn'
-    when 'planning finish' then 'done'
-    when 'blocked edit' then 'seen'
-    when 'blocked answer' then 'seen'
-    when 'blocked withdraw' then 'withdrawn'
-    when 'blocked finish' then 'done'
-    when 'planned finish' then 'done'
-    when 'planned edit' then 'seen'
-    when 'planned withdraw' then 'withdrawn'
-    when 'done redo' then 'planned'
-    when 'done reopen' then 'seen'
-    when 'withdrawn reappear' then 'seen'
-  end $$;
+  select '{
+    "seen plan": "planning",
+    "seen ask": "blocked",
+    "seen withdraw": "withdrawn",
+    "seen finish": "done",
+    "planning planned": "planned",
+    "planning refuse": "planning",
+    "planning fail": "planning",
+    "planning yield": "planning",
+    "planning give_up": "blocked",
+    "planning ask": "blocked",
+    "planning edit": "seen",
+    "planning withdraw": "withdrawn",
+    "planning finish": "done",
+    "blocked edit": "seen",
+    "blocked answer": "seen",
+    "blocked withdraw": "withdrawn",
+    "blocked finish": "done",
+    "planned finish": "done",
+    "planned edit": "seen",
+    "planned withdraw": "withdrawn",
+    "done redo": "planned",
+    "done reopen": "seen",
+    "withdrawn reappear": "seen"
+  }'::jsonb ->> (state || ' ' || event) $$;
 create function clawd_run_next(state text, event text) returns text
   language sql immutable parallel safe as $$
-  select case state || ' ' || event
-    when 'created load' then 'context_loaded'
-    when 'created execute' then 'executing'
-    when 'created complete' then 'completed'
-    when 'created fail' then 'failed'
-    when 'created cancel' then 'cancelled'
-    when 'created fence' then 'fenced'
-    when 'created lose' then 'lost'
-    when 'context_loaded execute' then 'executing'
-    when 'context_loaded complete' then 'completed'
-    when 'context_loaded fail' then 'failed'
-    when 'context_loaded cancel' then 'cancelled'
-    when 'context_loaded fence' then 'fenced'
-    when 'context_loaded lose' then 'lost'
-    when 'executing complete' then 'completed'
-    when 'executing fail' then 'failed'
-    when 'executing cancel' then 'cancelled'
-    when 'executing fence' then 'fenced'
-    when 'executing lose' then 'lost'
-  end $$;
+  select '{
+    "created load": "context_loaded",
+    "created execute": "executing",
+    "created complete": "completed",
+    "created fail": "failed",
+    "created cancel": "cancelled",
+    "created fence": "fenced",
+    "created lose": "lost",
+    "context_loaded execute": "executing",
+    "context_loaded complete": "completed",
+    "context_loaded fail": "failed",
+    "context_loaded cancel": "cancelled",
+    "context_loaded fence": "fenced",
+    "context_loaded lose": "lost",
+    "executing complete": "completed",
+    "executing fail": "failed",
+    "executing cancel": "cancelled",
+    "executing fence": "fenced",
+    "executing lose": "lost"
+  }'::jsonb ->> (state || ' ' || event) $$;
 -- <<< transitions
 
 -- ---------------------------------------------------------------- who and where
