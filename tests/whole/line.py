@@ -329,9 +329,7 @@ def open_line(
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("CLAWD_DATABASE_URL", database)
-        (home / "clawd.yaml").write_text(
-            yaml.safe_dump(config(repos, scripted_agent(), changes))
-        )
+        (home / "clawd.yaml").write_text(yaml.safe_dump(config(repos, scripted_agent(), changes)))
         desk = stack.enter_context(daemon.open_desk(home))
         line = Line(desk, home, repos, database)
         stack.callback(end_everything, line)
