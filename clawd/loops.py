@@ -98,7 +98,9 @@ class Work:
 def _begin(desk: Desk, begin: Callable[[Desk, Taken], None], taken: Taken) -> None:
     try:
         begin(desk, taken)
-    except (ClawdError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, ClawdError | OSError):
+            desk.failed("start", error)
         recover.could_not_start(desk, taken.run, error)
 
 

@@ -130,7 +130,7 @@ def _commit(desk: Desk, project: Project, main: str, text: bytes, due: list[Goal
     hub = desk.hub(project)
     tree = with_file(hub, main, ROADMAP, text)
     titles = "\n".join(f"- {goal.title}" for goal in due)
-    message = f"Mark {len(due)} on the roadmap\n\n{titles}"
+    message = f"Mark {len(due)} {'goal' if len(due) == 1 else 'goals'} on the roadmap\n\n{titles}"
     return merge.commit_merge(hub, tree, [main], message, CLAWD, desk.now())
 
 
