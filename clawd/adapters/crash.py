@@ -12,21 +12,28 @@ import threading
 from collections import Counter
 
 POINTS = (
+    "sync.before", "sync.mid",
+    "layer.before", "layer.after",
     "roadmap.before", "roadmap.after",
+    "specify.before", "specify.after",
     "plan.opened", "plan.started", "plan.before", "plan.after",
     "claim.after",
     "checkout.before", "checkout.after",
     "spawn.before", "spawn.mid", "spawn.after",
+    "stream.after",
     "result.before", "snapshot.mid", "snapshot.after", "settle.after",
     "check.before", "check.mid", "check.after",
+    "review.before", "review.after",
     "verdict.before", "verdict.after",
     "merge_test.before", "merge_test.after",
+    "bounce.before", "bounce.after",
     "land.before", "land.mid", "land.after", "land.told",
     "prove.before", "prove.after", "goal.after",
     "tick.before", "tick.mid", "tick.after",
     "undo.before", "undo.mid",
     "cleanup.before", "cleanup.after",
     "lose.before", "lose.after",
+    "fence.before", "fence.mid", "fence.after",
 )  # fmt: skip
 
 _wanted, _, _times = os.environ.get("CLAWD_CRASH", "").partition(":")

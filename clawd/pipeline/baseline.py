@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.errors import ClawdError
 from clawd.model import Facts, Project
@@ -41,8 +42,10 @@ def _take_in(desk: Desk, project: Project) -> None:
     ours = hub.head(project.main_ref)
     if theirs == ours or (ours is not None and hub.is_ancestor(theirs, ours)):
         return
+    crash.point("sync.before")
     if ours is None or hub.is_ancestor(ours, theirs):
         if merge.swap(hub, project.main_ref, theirs, ours):
+            crash.point("sync.mid")
             _note_new_main(desk, project, theirs, "took in the operator's commits")
         return
     joined = merge.merge(hub, ours, theirs)

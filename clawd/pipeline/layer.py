@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from clawd.adapters import cage
+from clawd.adapters import cage, crash
 from clawd.adapters.cage import Bind, CageSpec, Network
 from clawd.adapters.git import tree
 from clawd.config import Sandbox
@@ -105,7 +105,9 @@ def _keep(work: Path, folder: Path, paths: list[str]) -> None:
             target = making / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, target, symlinks=True)
+    crash.point("layer.before")
     making.rename(folder)
+    crash.point("layer.after")
 
 
 def run_in_tree(

@@ -128,6 +128,7 @@ def _start(
 
 def settle_pm(desk: Desk, project: Project, run: Run, done: Finished) -> None:
     """Specs for the goals it was handed, questions to the operator for the rest."""
+    crash.point("specify.before")
     outcome = spawn.judge(done, wants_schema=True)
     answer = None
     if outcome.kind is Kind.COMPLETED and done.facts.result is not None:
@@ -153,6 +154,7 @@ def settle_pm(desk: Desk, project: Project, run: Run, done: Finished) -> None:
                 if goal is not None:
                     _block(db, project, goal, question.text, run)
         moves.hint(db)
+    crash.point("specify.after")
     workspace.clear(desk, run)
 
 

@@ -80,10 +80,13 @@ def _by_role(desk: Desk, project: Project, run: Run, done: spawn.Finished) -> No
 def _fence(desk: Desk, project: Project, run: Run, done: spawn.Finished, why: str) -> None:
     """What a stale run left is salvaged; its row says fenced; nothing else is written."""
     work = workspace.workspace_path(desk, run)
+    crash.point("fence.before")
     if run.role is Role.DEV:
         desk.hub(project).salvage(work, run.id, run.base_oid or None)
+    crash.point("fence.mid")
     with desk.db() as db, db.transaction():
         spawn.close(db, run, done, spawn.fenced(why))
+    crash.point("fence.after")
     workspace.clear(desk, run)
 
 
@@ -151,6 +154,7 @@ class Follower:
             reader = self._readers.setdefault(run.id, stream.Reader())
             if reader.poll(desk.run_folder(run.id) / "stream.jsonl"):
                 self._note(desk, run, reader)
+                crash.point("stream.after")
         living = {run.id for run in mine}
         for gone in set(self._readers) - living:
             del self._readers[gone]

@@ -48,7 +48,9 @@ def start(desk: Desk, taken: Taken) -> None:
         candidate = runs.candidate(db, task.candidate or 0)
         before = runs.verdicts(db, task.id)
     assert candidate is not None  # noqa: S101 - reviewable() joined it
+    crash.point("review.before")
     work = workspace.lay_candidate(desk, project, run, candidate)
+    crash.point("review.after")
     context = Context(
         round=task.round,
         findings=tuple(before[-1].findings) if before else (),

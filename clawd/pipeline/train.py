@@ -218,10 +218,12 @@ class Train:
         line.probes = policy.without(line.probes, conflict.car.task.id)
 
     def _bounce(self, project: Project, task: Task, reason: Reason, why: str, inputs: Json) -> None:
+        crash.point("bounce.before")
         with self._desk.db() as db, db.transaction():
             fresh = tasks.by_id(db, task.id)
             if fresh is not None and fresh.state == "merging":
                 _write_bounce(self._desk, db, project, fresh, reason, why, inputs)
+        crash.point("bounce.after")
 
 
 def _write_bounce(
