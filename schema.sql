@@ -640,7 +640,9 @@ create trigger history_append_only before update or delete on history
 create function clawd_guard() returns trigger language plpgsql as $$
 declare target text;
 begin
-  if tg_argv[0] = 'task' then
+  if old.state = new.state then  -- here, since a WHEN clause is parsed anew by every statement
+    return new;
+  elsif tg_argv[0] = 'task' then
     target := clawd_task_next(old.state, new.last_event);
   elsif tg_argv[0] = 'run' then
     target := clawd_run_next(old.state, new.last_event);
@@ -654,11 +656,11 @@ begin
   return new;
 end $$;
 create trigger task_guard before update of state on task
-  for each row when (old.state is distinct from new.state) execute function clawd_guard('task');
+  for each row execute function clawd_guard('task');
 create trigger goal_guard before update of state on goal
-  for each row when (old.state is distinct from new.state) execute function clawd_guard('goal');
+  for each row execute function clawd_guard('goal');
 create trigger run_guard before update of state on run
-  for each row when (old.state is distinct from new.state) execute function clawd_guard('run');
+  for each row execute function clawd_guard('run');
 
 create function clawd_born() returns trigger language plpgsql as $$
 begin
