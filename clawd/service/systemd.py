@@ -7,6 +7,7 @@ import pwd
 import re
 import shlex
 import shutil
+from functools import cached_property
 from pathlib import Path
 
 from clawd import share
@@ -50,11 +51,16 @@ class Systemd:
     def _database_file(self) -> Path:
         return self._folder / f"{self.order.name}-postgres.service"
 
-    @property
+    @cached_property
     def _folder(self) -> Path:
+        """Where the manager itself looks: what this shell calls XDG_CONFIG_HOME it may not know."""
         chosen = os.environ.get("XDG_CONFIG_HOME", "")
-        base = Path(chosen) if os.path.isabs(chosen) else Path.home() / ".config"
-        return base / "systemd" / "user"
+        usual = Path.home() / ".config"
+        looked_at = self._call("show", "--property=UnitPath", "--value").out.split()
+        for base in [Path(chosen), usual] if os.path.isabs(chosen) else [usual]:
+            if str(base / "systemd" / "user") in looked_at:
+                return base / "systemd" / "user"
+        return usual / "systemd" / "user"
 
     def units(self, version: int = 0) -> dict[Path, str]:
         """Every unit file and its text; an operator's own Postgres needs no unit of ours."""

@@ -141,5 +141,5 @@ def stand_in(name: str, text: str, folder: Path, patch: pytest.MonkeyPatch) -> S
     program.chmod(0o755)
     patch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
     patch.setenv("HOME", str(folder))
-    patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    patch.delenv("XDG_CONFIG_HOME", raising=False)
     return StandIn(place)
