@@ -78,6 +78,7 @@ def park(
 ) -> Task:
     """No timer can help: the operator gets the story and what can be done."""
     known = REASONS[reason]
+    remedy = (known if known.owner is Owner.OPERATOR else REASONS[Reason.TRIES]).remedy
     parked = moves.move_task(
         db,
         task.id,
@@ -87,7 +88,7 @@ def park(
         run=run,
         facts=facts,
         reason=reason.value,
-        action=f"{known.remedy} (clawd why {task.id})",
+        action=f"{remedy} (clawd why {task.id})",
         owner=Owner.OPERATOR.value,
         **changes,
     )

@@ -293,6 +293,6 @@ def _give_up(
 ) -> None:
     blocked = moves.move_goal(
         db, goal.id, "give_up", why=why, run=run.id, facts=facts, reason=reason.value,
-        owner="operator", action=REASONS[reason].remedy,
+        owner="operator", action=REASONS[Reason.PLAN_REFUSED].remedy,
     )  # fmt: skip
     report.goal_blocked(db, project, blocked)
