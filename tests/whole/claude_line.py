@@ -81,6 +81,16 @@ class Line:
             sleep(0.1)
         raise AssertionError(f"not seen in {timeout_s:.0f} s: {what}\n{self.story()}")
 
+    def wait_over_rests(self, true: Callable[[], Any], what: str) -> None:
+        """As `until`; whoever rests after failures in a row need not be waited for."""
+
+        def look() -> Any:
+            if self.value("select count(*) from breaker where probe_at > clawd_now()"):
+                self.skip_time(minutes=30)
+            return true()
+
+        self.until(look, what)
+
     def ended(self, count: int = 1, task: int = 1, timeout_s: float = 100) -> list[Run]:
         """The task's ended runs, once there are this many."""
 

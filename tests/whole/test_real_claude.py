@@ -262,15 +262,16 @@ def test_answers_that_are_no_plan_and_no_verdict_go_to_a_person(
     with at_work(home, database, new, rules, roadmap=True) as line:
         task = line.add_task(scope=["calc/subtract.py"])
         blocked = "select * from goal where state = 'blocked' order by id"
-        line.until(lambda: len(line.rows(blocked)) == 2, "both goals are blocked")
+        line.wait_over_rests(lambda: len(line.rows(blocked)) == 2, "both goals are blocked")
         for goal in line.rows(blocked):
             assert (goal["reason"], goal["owner"]) == ("bad_output", "operator")
-            assert goal["action"]
+            assert "Reword the goal" in goal["action"]
             assert line.value("select count(*) from run where goal = %s", goal["id"]) == 2
             assert f"Goal {goal['id']} is blocked (bad_output)" in line.told()
-        line.until(lambda: line.task(task).state == "parked", "no verdict parks the task")
+        line.wait_over_rests(lambda: line.task(task).state == "parked", "no verdict: parked")
         parked = line.task(task)
         assert (parked.reason, parked.tries) == ("bad_output", 0), "not the developer's try"
+        assert "then edit the task or retry it" in parked.action
         assert [run.role for run in line.runs(task)] == ["dev", "qa", "qa", "qa"]
         assert line.value("select count(*) from verdict") == 0
 
