@@ -1,0 +1,1 @@
+"""A seeded simulator that drives the shipped machine and policies through faults."""
