@@ -6,9 +6,8 @@ import json
 import os
 import pwd
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from clawd import config as configuration
@@ -18,7 +17,7 @@ from clawd.config import Config, Login
 from clawd.doctor import Finding, programs
 from clawd.errors import ClawdError
 from clawd.service.calling import Done, call
-from clawd.service.state import Manager, write_file
+from clawd.service.state import Manager
 
 KEYCHAIN_ITEM = "Claude Code-credentials"
 _LIMIT_S = 60.0
@@ -152,15 +151,3 @@ def with_remedy(one: Finding, home: Path) -> Finding:
         if any(word in said for word in words):
             return replace(one, remedy=remedy.format(home=home, token=token))
     return one if one.remedy else replace(one, remedy="Run `clawd doctor` in a terminal.")
-
-
-def main(argv: list[str]) -> int:
-    """Called by the service manager: home, where the answer goes, --probe or not."""
-    home, answer = Path(argv[0]), Path(argv[1])
-    found = look(home, os.environ, sys.platform, probe="--probe" in argv[2:])
-    write_file(answer, json.dumps([asdict(one) for one in found]).encode())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

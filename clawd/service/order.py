@@ -50,7 +50,7 @@ class Order:
         """The look at the login from inside."""
         asked = ["--probe"] if probe else []
         answer = str(self.look_answer)
-        return [self.python, "-P", "-m", "clawd.service.login", str(self.home), answer, *asked]
+        return [self.python, "-P", "-m", "clawd.service.look", str(self.home), answer, *asked]
 
     @property
     def look_answer(self) -> Path:

@@ -128,11 +128,20 @@ def main(home: Path, folder: Path) -> None:
     print("down stays down, and up starts the service")
     wait(lambda: unit(name, "ActiveState") == "active")
     assert daemon.stop(home, end_runs=True)
-    server.stop(home)
+    launch.stop(run, "the test is over")
+    assert launch.wait(run, 20, PATIENCE)
     wait(lambda: unit(name, "ActiveState") == "inactive")
-    wait(lambda: unit(database, "ActiveState") == "inactive")
+    subprocess.run(["systemctl", "--user", "stop", database], check=True, timeout=60)
+    assert not server.status(home).running, "SIGINT was Postgres' fast stop"
+    log = server.status(home).log
+    assert log is not None
+    assert "database system is shut down" in log.read_text()
     assert service.status(home).state == "stopped"
     assert service.start(home)
+    assert unit(database, "ActiveState") == "active"
+    server.stop(home)
+    wait(lambda: unit(database, "ActiveState") == "inactive")
+    subprocess.run(["systemctl", "--user", "start", database], check=True, timeout=60)
 
     print("the look from inside")
     rows = {one.name: one for one in service.look_inside(home, probe=False)}
@@ -141,11 +150,6 @@ def main(home: Path, folder: Path) -> None:
     assert unit(f"{found.name}-look.service", "LoadState") == "not-found"
 
     print("uninstall")
-    subprocess.run(["systemctl", "--user", "stop", database], check=True, timeout=60)
-    assert not server.status(home).running, "SIGINT was Postgres' fast stop"
-    log = server.status(home).log
-    assert log is not None
-    assert "database system is shut down" in log.read_text()
     assert service.uninstall(home, print)
     assert daemon.is_running(home) is None
     assert not list((folder / ".config").rglob("clawd*"))
