@@ -20,6 +20,9 @@ from clawd.config import Config
 from clawd.model import Project
 from clawd.store.rows import Db
 
+# How long a loop sleeps when nobody wakes it: hints are quick, this repairs the lost ones.
+IDLE_S = 15.0
+
 _LOG = logging.getLogger("clawd")
 
 

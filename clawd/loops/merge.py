@@ -1,0 +1,114 @@
+"""Keeps main judged, runs the train, proves what landed, ticks what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from clawd.model import Project
+from clawd.pipeline import (
+    baseline,
+    patrol,
+    undo,
+    verify,
+)
+from clawd.pipeline.desk import IDLE_S, Desk
+from clawd.pipeline.train import Train
+from clawd.store import landings, projects, tasks
+
+REFILL_AFTER_S = 0.4
+
+
+class Merge:
+    """Keeps main judged, runs the train, proves what landed, ticks what is done."""
+
+    def __init__(self, desk: Desk, wake: Callable[[], None]) -> None:
+        self._desk = desk
+        self._train = Train(desk, wake)
+        self._patrol_at: dict[int, float] = {}
+        self._refresh_at: dict[int, float] = {}
+        self._refill_at: dict[int, float] = {}
+
+    def close(self) -> None:
+        """Ends the tests under way."""
+        self._train.close()
+
+    def _next_patrol(self) -> float:
+        return monotonic() + 60 * self._desk.config.train.retest_minutes
+
+    def tick(self) -> float:
+        """One step of every project's train."""
+        again = False
+        with self._desk.db() as db:
+            cared_for = projects.active(db)
+        for project in cared_for:
+            if self._desk.stop.is_set():
+                break
+            again = self._turn(project) or again
+        if again:
+            return 0.0
+        due = [
+            at[p.id] for p in cared_for for at in (self._refresh_at, self._refill_at) if p.id in at
+        ]
+        return max(min(due) - monotonic(), 0.2) if due else IDLE_S
+
+    def _turn(self, project: Project) -> bool:
+        desk = self._desk
+        if project.id not in self._patrol_at:
+            patrol.compare_with_hub(desk, project)
+            self._patrol_at[project.id] = self._next_patrol()
+        current = self._refreshed(project)
+        if monotonic() >= self._patrol_at[project.id] and current.baseline_verdict == "green":
+            desk.log("patrol", project=project.slug, found=patrol.retest(desk, current))
+            self._patrol_at[project.id] = self._next_patrol()
+        moved = False
+        if not self._paused(current):
+            moved = undo.turn(desk, current) or self._train.turn(current)
+        with desk.db() as db:
+            landed = [t for t in tasks.in_state(db, "verifying") if t.project == project.id]
+        for task in landed:
+            verify.prove(desk, current, task)
+        closed = verify.close_goals(desk)
+        # Boxes wait until the train stands: a tick is tested too, and several go into one commit.
+        still = not moved and self._train.is_idle(current) and not self._paused(current)
+        ticked = still and verify.tick(desk, current)
+        again = moved or bool(closed) or ticked
+        if again:
+            self._refresh_at.pop(project.id, None)
+        else:
+            self._refill(current)
+        return again
+
+    def _refreshed(self, project: Project) -> Project:
+        """Git is asked when main may have moved or something may land, not at every hint."""
+        recent = monotonic() < self._refresh_at.get(project.id, 0.0)
+        if recent and project.baseline_verdict == "green" and not self._may_land(project):
+            return project
+        current = baseline.refresh(self._desk, project)
+        self._refresh_at[project.id] = monotonic() + IDLE_S
+        return current
+
+    def _may_land(self, project: Project) -> bool:
+        with self._desk.db() as db:
+            near = tasks.in_state(db, "merging", "verifying")
+            return any(t.project == project.id for t in near) or bool(
+                landings.asked(db, project.id)
+            )
+
+    def _refill(self, project: Project) -> None:
+        """Spare clones are made when the run that took one is on its way, not beside its start."""
+        stock = self._desk.warm(project)
+        if len(stock.ready()) >= stock.size:
+            return
+        if monotonic() >= self._refill_at.setdefault(project.id, monotonic() + REFILL_AFTER_S):
+            del self._refill_at[project.id]
+            stock.refill(self._desk.hub(project).resolve(project.main_ref))
+
+    def _paused(self, project: Project) -> bool:
+        """A pause stops claims and landings; runs under way go on."""
+        with self._desk.db() as db:
+            return self._desk.freeze_file.exists() or any(
+                p["scope"] == "all" or (p["scope"] == "project" and p["key"] == project.slug)
+                for p in projects.pauses(db)
+                if p["key"] != projects.AGENTS
+            )
