@@ -1,0 +1,172 @@
+"""The loops of one home as threads: woken by hints, restarted a few times, stopped in order."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from clawd import loops
+from clawd.adapters import notify, postgres
+from clawd.pipeline.desk import Desk
+from clawd.running import launch
+from clawd.store import runs
+
+RESTARTS = 5
+RESTART_WINDOW_S = 120.0
+
+
+@dataclass(slots=True)
+class Loop:
+    """A thread that ticks when it is woken or its time has come; restarts are bounded."""
+
+    name: str
+    tick: Callable[[], float]
+    desk: Desk
+    gave_up: threading.Event
+    wake: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+    _failures: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS))
+
+    def start(self) -> None:
+        """Starts the thread; daemonic, since the ordered stop joins it with a deadline."""
+        self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while not self.desk.stop.is_set():
+            self.wake.clear()
+            try:
+                pause_s = self.tick()
+            except Exception as error:
+                pause_s = self._after(error)
+            if pause_s > 0:
+                self.wake.wait(pause_s)
+
+    def _after(self, error: Exception) -> float:
+        self.desk.failed(self.name, error)
+        if postgres.is_transient(error):
+            return 2.0
+        now = monotonic()
+        self._failures.append(now)
+        if len(self._failures) == RESTARTS and now - self._failures[0] < RESTART_WINDOW_S:
+            self.gave_up.set()
+            self.desk.stop.set()
+        return 1.0
+
+
+class Daemon:
+    """The loops of one home, held together."""
+
+    def __init__(self, desk: Desk, conninfo: str) -> None:
+        self.desk = desk
+        self.gave_up = threading.Event()
+        self.end_runs = threading.Event()
+        self._work = loops.Work(desk)
+        self._plan = loops.Plan(desk, self.wake_all)
+        self._check = loops.Check(desk, self.wake_all)
+        self._merge = loops.Merge(desk, self.wake_all)
+        self._beat = loops.Beat(desk)
+        ticks: dict[str, Callable[[], float]] = {
+            "beat": self._beat.tick,
+            "work": self._work.tick,
+            "plan": self._plan.tick,
+            "check": self._check.tick,
+            "merge": self._merge.tick,
+            "watch": loops.Watch(desk).tick,
+            "care": loops.Care(desk, conninfo).tick,
+        }
+        self.loops = [Loop(name, tick, desk, self.gave_up) for name, tick in ticks.items()]
+        self._conninfo = conninfo
+        self._ears: list[threading.Thread] = []
+
+    def run(self) -> int:
+        """Until a signal or a loop that keeps failing; then the ordered stop."""
+        with _wake_socket(self.desk) as datagrams:
+            self._listen("listen", self._hear_database)
+            self._listen("hints", lambda: self._hear_keepers(datagrams))
+            for loop in self.loops:
+                loop.start()
+            self.desk.log("started", loops=len(self.loops))
+            notify.tell(notify.READY, f"STATUS=works in {self.desk.home}")
+            while not self.desk.stop.wait(3600):
+                pass
+            notify.tell(notify.STOPPING)
+            self._stop(datagrams)
+        return 1 if self.gave_up.is_set() else 0
+
+    def wake_all(self) -> None:
+        """A hint that something changed; every loop looks for itself."""
+        for loop in self.loops:
+            loop.wake.set()
+
+    def _listen(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._ears.append(thread)
+        thread.start()
+
+    def _hear_database(self) -> None:
+        listener = postgres.Listener(self._conninfo)
+        while not self.desk.stop.is_set():
+            if listener.wait(30.0, self.desk.stop):
+                self.wake_all()
+        listener.close()
+
+    def _hear_keepers(self, datagrams: socket.socket) -> None:
+        while not self.desk.stop.is_set():
+            with contextlib.suppress(TimeoutError, OSError):
+                if datagrams.recv(64):
+                    self.wake_all()
+
+    def _stop(self, datagrams: socket.socket) -> None:
+        """Loops first, then the workers; runs go on unless they were to end with us."""
+        self.wake_all()
+        if self.end_runs.is_set():
+            _end_runs(self.desk)
+        for loop in self.loops:
+            if loop.thread is not None:
+                loop.thread.join(20)
+        self._work.close()
+        self._check.close()
+        self._merge.close()
+        self._plan.close()
+        self._beat.close()
+        with contextlib.suppress(OSError):
+            datagrams.close()
+        for ear in self._ears:
+            ear.join(5)
+        self.desk.log("stopped")
+
+
+def _end_runs(desk: Desk) -> None:
+    with desk.db() as db:
+        mine = runs.live(db, desk.host)
+    for run in mine:
+        launch.stop(desk.run_folder(run.id), "restarted: clawd goes down")
+    patience = threading.Event()
+    for run in mine:
+        launch.wait(desk.run_folder(run.id), 10, patience)
+
+
+@contextmanager
+def _wake_socket(desk: Desk) -> Iterator[socket.socket]:
+    """Where keepers send their hints; a short path, since those of sockets are bounded."""
+    folder = Path(tempfile.mkdtemp(prefix="clawd-w"))
+    path = folder / "s"
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(str(path))
+    receiver.settimeout(1.0)
+    desk.wake_socket = path
+    try:
+        yield receiver
+    finally:
+        receiver.close()
+        path.unlink(missing_ok=True)
+        folder.rmdir()
