@@ -603,11 +603,14 @@ language plpgsql as $$
 declare head text; t bigint; g bigint; p bigint; c record;
 begin
   if p_kind = 'task' then
-    select chain_head, id, goal, project into head, t, g, p from task where id = p_id for update;
+    select chain_head, id, goal, project into head, t, g, p from task where id = p_id
+      for no key update;
   elsif p_kind = 'goal' then
-    select chain_head, id, project into head, g, p from goal where id = p_id for update;
+    select chain_head, id, project into head, g, p from goal where id = p_id
+      for no key update;
   elsif p_kind = 'project' then
-    select chain_head, id into head, p from project where id = p_id for update;
+    select chain_head, id into head, p from project where id = p_id
+      for no key update;
   else
     raise exception 'no chain for a %', p_kind using errcode = 'CW003';
   end if;
@@ -682,7 +685,7 @@ create function clawd_move(p_task bigint, p_event text, p_fence bigint, p_actor 
 returns task language plpgsql as $$
 declare old task;
 begin
-  select * into old from task where id = p_task for update;
+  select * into old from task where id = p_task for no key update;
   if not found then
     raise exception 'there is no task %', p_task using errcode = 'CW003';
   end if;
@@ -774,7 +777,7 @@ create function clawd_move_goal(p_goal bigint, p_event text, p_actor text, p_why
 returns goal language plpgsql as $$
 declare old goal; new goal; target text; line record;
 begin
-  select * into old from goal where id = p_goal for update;
+  select * into old from goal where id = p_goal for no key update;
   if not found then
     raise exception 'there is no goal %', p_goal using errcode = 'CW003';
   end if;
@@ -811,15 +814,24 @@ begin
 end $$;
 
 -- A run's moves live in the chain of what it works on. Ending a run frees its agent and its money.
+-- Everybody locks in one order: task, goal or project, then run, agent, envelopes.
 create function clawd_move_run(p_run bigint, p_event text, p_actor text, p_why text,
   p_set jsonb default '{}', p_facts jsonb default '{}')
 returns run language plpgsql as $$
 declare old run; new run; target text; line bigint;
 begin
-  select * into old from run where id = p_run for update;
+  select * into old from run where id = p_run;
   if not found then
     raise exception 'there is no run %', p_run using errcode = 'CW003';
   end if;
+  if old.task is not null then
+    perform from task where id = old.task for no key update;
+  elsif old.goal is not null then
+    perform from goal where id = old.goal for no key update;
+  else
+    perform from project where id = old.project for no key update;
+  end if;
+  select * into old from run where id = p_run for no key update;
   target := clawd_run_next(old.state, p_event);
   if target is null then
     raise exception 'run % is %: % is not possible', p_run, old.state, p_event
@@ -880,7 +892,7 @@ begin
       and k.state = case p_role when 'qa' then 'review' else 'backlog' end
       and (p_role = 'qa' or k.deps_open = 0)
       and (k.not_before is null or k.not_before <= clawd_now())
-      for update skip locked;
+      for no key update skip locked;
     exit when found;
   end loop;
   if t.id is null then
@@ -934,8 +946,9 @@ end $$;
 -- One statement renews every lease of a host's live runs and says which runs still hold theirs.
 create function clawd_heartbeat(p_host text, p_runs bigint[], p_lease interval)
 returns setof bigint language sql as $$
-  update task t set lease_until = clawd_now() + p_lease
-    from run r where r.id = any (p_runs) and r.host = p_host and t.leased_by_run = r.id
-      and t.fence = r.fence
-    returning r.id
+  with held as (
+    select t.id, r.id as run from task t join run r on r.id = t.leased_by_run and r.fence = t.fence
+    where r.id = any (p_runs) and r.host = p_host order by t.id for no key update of t)
+  update task t set lease_until = clawd_now() + p_lease from held where t.id = held.id
+    returning held.run
 $$;

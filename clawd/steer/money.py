@@ -16,7 +16,6 @@ def set_day_budget(db: Db, period: str, limit_micros: int, *, by: By = OPERATOR)
     """Today's limit for everything; what waited for money goes on."""
     _check(limit_micros)
     with db.transaction():
-        ledger.set_limit(db, "day", "all", period, limit_micros)
         freed = edits.hurry_the_broke(db)
         for project in projects.active(db):
             moves.tell(db, "project", project.id, "budget",
@@ -24,6 +23,8 @@ def set_day_budget(db: Db, period: str, limit_micros: int, *, by: By = OPERATOR)
                        actor="operator", facts=by.facts(limit_micros=limit_micros, day=period,
                                                         freed=freed))  # fmt: skip
         _settle_asks(db, None, by)
+        # Last, as in every transaction: whoever claims holds its task and waits for the envelope.
+        ledger.set_limit(db, "day", "all", period, limit_micros)
         moves.hint(db)
     return Outcome("budget", f"The limit of {period} is {usd(limit_micros)} now.", "day",
                    next="For every day: budget.day_usd in clawd.yaml")  # fmt: skip
@@ -35,12 +36,12 @@ def set_task_budget(db: Db, task: int, limit_micros: int, *, by: By = OPERATOR) 
     with db.transaction():
         if tasks.by_id(db, task) is None:
             raise moves.Missing(f"There is no task {task}.", "See them: clawd task list --all")
-        ledger.set_limit(db, "task", str(task), "", limit_micros)
         moves.tell(db, "task", task, "budget", f"the operator set its limit to "
                    f"{usd(limit_micros)}", actor="operator",
                    facts=by.facts(limit_micros=limit_micros))  # fmt: skip
         edits.hurry_the_broke(db)
         _settle_asks(db, task, by)
+        ledger.set_limit(db, "task", str(task), "", limit_micros)
         moves.hint(db)
     return Outcome("budget", f"Task {task} may cost {usd(limit_micros)} now.", "task", task)
 

@@ -12,12 +12,14 @@ from clawd.store.rows import Db, columns, many, one
 
 def lock_task(db: Db, task: int) -> Task | None:
     """The task, held until the transaction ends."""
-    return one(db, Task, f"select {columns(Task)} from task where id = %s for update", (task,))
+    query = f"select {columns(Task)} from task where id = %s for no key update"
+    return one(db, Task, query, (task,))
 
 
 def lock_goal(db: Db, goal: int) -> Goal | None:
     """The goal, held until the transaction ends."""
-    return one(db, Goal, f"select {columns(Goal)} from goal where id = %s for update", (goal,))
+    query = f"select {columns(Goal)} from goal where id = %s for no key update"
+    return one(db, Goal, query, (goal,))
 
 
 def adopt_contract(

@@ -53,7 +53,7 @@ def first_bad_row(db: Db) -> str | None:
     if row is not None:
         what = "was edited" if row["edited"] else "does not follow the row before it"
         return f"Lineage row {row['id']} of {row['chain']} {what}."
-    return _first_cut_tail(db) or _first_wrong_state(db)
+    return _first_cut_tail(db) or _first_gap(db) or _first_wrong_state(db)
 
 
 def _first_cut_tail(db: Db) -> str | None:
@@ -68,6 +68,22 @@ def _first_cut_tail(db: Db) -> str | None:
            where coalesce(last.hash, '') <> h.chain_head order by 1 limit 1"""
     ).fetchone()
     return None if row is None else f"The chain of {row['chain']} does not end at its head."
+
+
+def _first_gap(db: Db) -> str | None:
+    row = db.execute(
+        """with step as (
+             select id, kind, subject, from_state, to_state,
+               lag(to_state) over (partition by kind, subject order by id) as before from history)
+           select kind, subject, from_state, to_state, before from step
+           where before <> from_state order by id limit 1"""
+    ).fetchone()
+    if row is None:
+        return None
+    return (
+        f"The history of {row['kind']} {row['subject']} has a gap: "
+        f"{row['from_state']} follows {row['before']}."
+    )
 
 
 def _first_wrong_state(db: Db) -> str | None:
