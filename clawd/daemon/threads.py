@@ -21,6 +21,8 @@ from clawd.store import runs
 
 RESTARTS = 5
 RESTART_WINDOW_S = 120.0
+# A signal can arrive in the moment before the main thread falls asleep; it is seen when it wakes.
+_SIGNAL_SEEN_S = 0.5
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ class Daemon:
                 loop.start()
             self.desk.log("started", loops=len(self.loops))
             notify.tell(notify.READY, f"STATUS=works in {self.desk.home}")
-            while not self.desk.stop.wait(3600):
+            while not self.desk.stop.wait(_SIGNAL_SEEN_S):
                 pass
             notify.tell(notify.STOPPING)
             self._stop(datagrams)
