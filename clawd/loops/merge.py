@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from time import monotonic
 
 from clawd.model import Project
-from clawd.pipeline import (
-    baseline,
-    patrol,
-    undo,
-    verify,
-)
+from clawd.pipeline import baseline, patrol, undo, verify
 from clawd.pipeline.desk import IDLE_S, Desk
 from clawd.pipeline.train import Train
 from clawd.store import landings, projects, tasks
 
 REFILL_AFTER_S = 0.4
+# Who moves main: one host at a time, for so long after its last sign.
+DUTY = timedelta(seconds=60)
 
 
 class Merge:
@@ -40,7 +38,11 @@ class Merge:
         """One step of every project's train."""
         again = False
         with self._desk.db() as db:
+            epoch = projects.take_duty(db, "train", self._desk.host, DUTY)
             cared_for = projects.active(db)
+        if epoch is None:
+            return IDLE_S  # another host moves main, until it falls silent
+        self._desk.epoch = epoch
         for project in cared_for:
             if self._desk.stop.is_set():
                 break

@@ -36,6 +36,7 @@ class Desk:
     pool: ConnectionPool[Any]
     stop: threading.Event = field(default_factory=threading.Event)
     wake_socket: Path | None = None
+    epoch: int = 0
     starting: set[int] = field(default_factory=set)  # planning runs whose process is not there yet
     _warm: dict[int, WarmPool] = field(default_factory=dict)
     _warm_lock: threading.Lock = field(default_factory=threading.Lock)

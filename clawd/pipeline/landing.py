@@ -43,6 +43,7 @@ def _intend(
                     new_main=coupled.tip,
                     car=link,
                     tree=coupled.tree,
+                    epoch=desk.epoch,
                 )
             )
             why = f"tests {verdict.verdict} on tree {coupled.tree[:12]}, main {coupled.main[:12]}"

@@ -37,14 +37,15 @@ def intend(
     new_main: str,
     car: str,
     tree: str,
+    epoch: int,
 ) -> LandingRow:
     """The intent to move main, committed before main moves: the point of no return."""
     found = one(
         db,
         LandingRow,
-        f"""insert into landing (project, task, kind, candidate, old_main, new_main, car, tree)
-            values (%s, %s, %s, %s, %s, %s, %s, %s) returning {_COLUMNS}""",
-        (project, task, kind, candidate, old_main, new_main, car, tree),
+        f"""insert into landing (project, task, kind, candidate, old_main, new_main, car, tree,
+              epoch) values (%s, %s, %s, %s, %s, %s, %s, %s, %s) returning {_COLUMNS}""",
+        (project, task, kind, candidate, old_main, new_main, car, tree, epoch),
     )
     assert found is not None
     return found

@@ -104,7 +104,7 @@ class World:
                                 landings.TestVerdict("green", 1, 0, 4200, "", "ok"))  # fmt: skip
         row = landings.intend(
             self.db, project=self.project.id, task=task, kind="land", candidate=candidate,
-            old_main=MAIN, new_main=NEXT, car=NEXT, tree=TREE,
+            old_main=MAIN, new_main=NEXT, car=NEXT, tree=TREE, epoch=1,
         )  # fmt: skip
         landings.settle(self.db, row.id, "landed")
         moves.move_task(self.db, task, "land", why="tests green")

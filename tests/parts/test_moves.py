@@ -116,7 +116,7 @@ def test_a_task_that_is_landing_cannot_be_cancelled(world: World) -> None:
     world.review(task, candidate, "pass")
     row = landings.intend(
         world.db, project=world.project.id, task=task, kind="land", candidate=candidate,
-        old_main=MAIN, new_main=NEXT, car=NEXT, tree=TREE,
+        old_main=MAIN, new_main=NEXT, car=NEXT, tree=TREE, epoch=1,
     )  # fmt: skip
     with pytest.raises(moves.IllegalMove, match="landing right now"):
         moves.move_task(world.db, task, "cancel", why="too late")
@@ -130,7 +130,7 @@ def test_a_task_lands_once(world: World) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):
         landings.intend(
             world.db, project=world.project.id, task=task, kind="land", candidate=None,
-            old_main=NEXT, new_main=MAIN, car=MAIN, tree=TREE,
+            old_main=NEXT, new_main=MAIN, car=MAIN, tree=TREE, epoch=1,
         )  # fmt: skip
 
 
