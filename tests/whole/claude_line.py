@@ -130,9 +130,23 @@ class Line:
         moment: datetime = self.value("select clawd_now() as now")
         return moment
 
+    def stop(self) -> None:
+        """The ordered stop ends the runs too; what it should leave is ended here."""
+        self.daemon.send_signal(signal.SIGINT)
+        try:
+            self.daemon.wait(40)
+        finally:
+            if self.daemon.poll() is None:
+                self.daemon.kill()
+                self.daemon.wait(10)
+            for folder in (self.home / "runs").glob("*"):
+                if isinstance(launch.look(folder), launch.Alive):
+                    launch.stop(folder, "killed: the test is over")
+                    launch.wait(folder, 10, threading.Event())
+
     def restart(self, **client: str) -> None:
         """The daemon stops in order and comes back with another `claude` in its configuration."""
-        _stop(self)
+        self.stop()
         write_config(self.home, self.repo, **client)
         (self.home / "daemon.beat").unlink(missing_ok=True)
         self.daemon = _start(self.home, self.environ)
@@ -197,7 +211,7 @@ def at_work(
             yield line
         finally:
             server.closing.set()
-            _stop(line)
+            line.stop()
 
 
 def commit(repo: Path, files: dict[str, str]) -> None:
@@ -217,18 +231,3 @@ def _start(home: Path, environ: dict[str, str]) -> subprocess.Popen[bytes]:
             cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
-
-
-def _stop(line: Line) -> None:
-    """The ordered stop ends the runs too; what it should leave is ended here."""
-    line.daemon.send_signal(signal.SIGINT)
-    try:
-        line.daemon.wait(40)
-    finally:
-        if line.daemon.poll() is None:
-            line.daemon.kill()
-            line.daemon.wait(10)
-        for folder in (line.home / "runs").glob("*"):
-            if isinstance(launch.look(folder), launch.Alive):
-                launch.stop(folder, "killed: the test is over")
-                launch.wait(folder, 10, threading.Event())

@@ -70,6 +70,7 @@ def test_the_line_from_roadmap_to_main(home: Path, database: str, binary: Binary
         assert_receipts(line, binary)
         assert_resumed(line)
         assert_ledger(line)
+        line.stop()
         assert_key_is_nowhere(line)
         assert (thief.calls, thief.other) == ([], []), "something planted was followed"
         assert not any("PLANTED-WORDS" in json.dumps(c.body) for c in line.server.calls)
