@@ -274,6 +274,8 @@ def verdict(small: Queue, large: Queue) -> bool:
     bare, move, claim, decide = (way.rate for way in small.ways)
     big_bare, big_move, big_claim, big_decide = (way.rate for way in large.ways)
     worst = max(percentile(q.ways[2].all, 0.99) for q in (small, large)) * 1000
+    noise = max(percentile(q.ways[0].all, 0.99) for q in (small, large)) * 1000
+    print(f"  p99 of the bare claim beside it: {noise:.1f} ms")
     print(f"  claim / bare {claim / bare:.2f}, large {big_claim / big_bare:.2f}")
     print(f"  decision / bare {decide / bare:.2f}, large {big_decide / big_bare:.2f}")
     print(f"  large / small: bare {big_bare / bare:.2f}, move {big_move / move:.2f}, "

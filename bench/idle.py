@@ -102,11 +102,17 @@ def answers(sample: Sample, *words: str, tries: int = 11) -> float:
     """Middle of so many calls of one command, in seconds; the first warms the disk's cache."""
     command = [str(Path(sys.executable).with_name("clawd")), *words]
     env = {**os.environ, "CLAWD_HOME": str(sample.home)}
-    taken = []
+    taken: list[float] = []
+    start = os.times()
     for _ in range(tries + 1):
         before = time.perf_counter()
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         taken.append(time.perf_counter() - before)
+    after = os.times()
+    spent = after.children_user + after.children_system - start.children_user
+    spent -= start.children_system
+    print(f"  clawd {' '.join(words)}: least {min(taken) * 1000:.0f} ms, most "
+          f"{max(taken) * 1000:.0f} ms; processor {spent / len(taken) * 1000:.0f} ms")  # fmt: skip
     return median(taken[1:])
 
 
