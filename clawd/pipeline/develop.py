@@ -75,7 +75,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
     outbox, complaint = _read_outbox(work)
     candidate: Candidate | None = None
     refused = ""
-    if done.ended_by_itself:
+    if done.ended_by_itself and not outbox.questions:  # half-done work waits with its question
         try:
             candidate = _take_out(desk, project, task, run, outbox)
             refused = _unfit(run, candidate)
@@ -87,7 +87,7 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
     outcome = spawn.judge(
         done,
         has_candidate=candidate is not None,
-        asks=bool(outbox.questions) and candidate is None,
+        asks=bool(outbox.questions),
         capped_by_envelope=bool(run.limits.get("capped")),
     )
     if refused and outcome.kind in (Kind.COMPLETED, Kind.FAILED):
@@ -130,8 +130,6 @@ def _take_out(
     crash.point("snapshot.mid")
     nothing_new = found.oid == run.limits.get("kept", run.base_oid)
     if nothing_new and outbox.no_change is None and not outbox.answered:
-        return None
-    if nothing_new and outbox.questions:
         return None
     changes = merge.changed(hub, found.base, found.oid)
     stat: Json = {

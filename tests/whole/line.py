@@ -21,6 +21,7 @@ import yaml
 
 from clawd import daemon, loops, share, steer
 from clawd.adapters.process import find_marked, kill_marked
+from clawd.errors import ClawdError
 from clawd.model import Project, Run, Task
 from clawd.pipeline import baseline, check, claim, develop, plan, recover, review, roadmap
 from clawd.pipeline.desk import Desk
@@ -203,8 +204,11 @@ class Line:
     def _start(self, find: Callable[[Desk], Any], begin: Callable[[Desk, Any], None]) -> int:
         started = 0
         while (taken := find(self.desk)) is not None:
-            loops._begin(self.desk, begin, taken)
             started += 1
+            try:
+                begin(self.desk, taken)
+            except (ClawdError, OSError) as error:
+                recover.could_not_start(self.desk, taken.run, error)
         return started
 
     def check(self) -> int:
