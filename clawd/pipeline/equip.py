@@ -61,17 +61,11 @@ def launch(
     env = claude.environment(
         base_url, retries=client.retries, timeout_ms=1000 * client.api_timeout_s
     )
-    layer = _layer(desk, project, run)
     spec = CageSpec(
         workspace=work,
         home=home,
         network=Network(run.network),
-        read_only=(
-            *_program_binds(binary),
-            (folder / "role.md", ROLE_INSIDE),
-            *_inherited_login(desk, home),
-            *layer.binds(work),
-        ),
+        read_only=_binds(desk, project, run, binary, work, home),
         workspace_read_only=read_only,
     )
     return Launch(
@@ -114,6 +108,17 @@ def _limits(desk: Desk, run: Run) -> Limits:
         stream_bytes=limits.stream_mb * 1_000_000,
         stderr_bytes=limits.stderr_mb * 1_000_000,
         file_bytes=limits.file_mb * 1_000_000,
+    )
+
+
+def _binds(
+    desk: Desk, project: Project, run: Run, binary: Binary, work: Path, home: Path
+) -> tuple[Bind, ...]:
+    return (
+        *_program_binds(binary),
+        (desk.run_folder(run.id) / "role.md", ROLE_INSIDE),
+        *_inherited_login(desk, home),
+        *_layer(desk, project, run).binds(work),
     )
 
 
