@@ -15,9 +15,10 @@ from time import monotonic
 
 from clawd import loops
 from clawd.adapters import notify, postgres
+from clawd.daemon.opening import database
+from clawd.daemon.outage import Outage, is_outage
 from clawd.pipeline.desk import Desk
 from clawd.running import launch
-from clawd.store import runs
 
 RESTARTS = 5
 RESTART_WINDOW_S = 120.0
@@ -33,9 +34,11 @@ class Loop:
     tick: Callable[[], float]
     desk: Desk
     gave_up: threading.Event
+    outage: Outage
     wake: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
     _failures: deque[float] = field(default_factory=lambda: deque(maxlen=RESTARTS))
+    _waits: int = 0
 
     def start(self) -> None:
         """Starts the thread; daemonic, since the ordered stop joins it with a deadline."""
@@ -47,15 +50,19 @@ class Loop:
             self.wake.clear()
             try:
                 pause_s = self.tick()
+                if self._waits:
+                    self.outage.over()
+                    self._waits = 0
             except Exception as error:
                 pause_s = self._after(error)
             if pause_s > 0:
                 self.wake.wait(pause_s)
 
     def _after(self, error: Exception) -> float:
+        if is_outage(error):
+            self._waits += 1
+            return self.outage.met(error, self._waits)
         self.desk.failed(self.name, error)
-        if postgres.is_transient(error):
-            return 2.0
         now = monotonic()
         self._failures.append(now)
         if len(self._failures) == RESTARTS and now - self._failures[0] < RESTART_WINDOW_S:
@@ -85,7 +92,8 @@ class Daemon:
             "watch": loops.Watch(desk).tick,
             "care": loops.Care(desk, conninfo).tick,
         }
-        self.loops = [Loop(name, tick, desk, self.gave_up) for name, tick in ticks.items()]
+        outage = Outage(desk, lambda: database(desk.home))
+        self.loops = [Loop(name, tick, desk, self.gave_up, outage) for name, tick in ticks.items()]
         self._conninfo = conninfo
         self._ears: list[threading.Thread] = []
 
@@ -115,7 +123,7 @@ class Daemon:
         thread.start()
 
     def _hear_database(self) -> None:
-        listener = postgres.Listener(self._conninfo)
+        listener = postgres.Listener(self._conninfo, on_frozen=lambda: postgres.cut(self.desk.pool))
         while not self.desk.stop.is_set():
             if listener.wait(30.0, self.desk.stop):
                 self.wake_all()
@@ -148,13 +156,14 @@ class Daemon:
 
 
 def _end_runs(desk: Desk) -> None:
-    with desk.db() as db:
-        mine = runs.live(db, desk.host)
-    for run in mine:
-        launch.stop(desk.run_folder(run.id), "restarted: clawd goes down")
+    """Asks every keeper of this home, by its folder: that works with the database away, too."""
+    folders = [path for path in (desk.home / "runs").glob("*") if path.is_dir()]
+    living = [path for path in folders if isinstance(launch.look(path), launch.Alive)]
+    for folder in living:
+        launch.stop(folder, "restarted: clawd goes down")
     patience = threading.Event()
-    for run in mine:
-        launch.wait(desk.run_folder(run.id), 10, patience)
+    for folder in living:
+        launch.wait(folder, 10, patience)
 
 
 @contextmanager

@@ -101,9 +101,9 @@ class Desk:
         moment: datetime = row["now"]
         return moment
 
-    def log(self, action: str, **ids: Any) -> None:
+    def log(self, action: str, *, level: int = logging.INFO, **ids: Any) -> None:
         """One event a line, with its action and the ids it is about."""
-        _LOG.info(action, extra={"action": action, "ids": ids})
+        _LOG.log(level, action, extra={"action": action, "ids": ids})
 
     def failed(self, where: str, error: BaseException) -> None:
         """Something nobody expected: the log gets the whole of it, the loop goes on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clawd.adapters.postgres.connection import (
     URL_VARIABLE,
     connect,
+    cut,
     explain,
     is_local,
     is_transient,
@@ -18,6 +19,7 @@ __all__ = [
     "URL_VARIABLE",
     "Listener",
     "connect",
+    "cut",
     "explain",
     "is_local",
     "is_transient",

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
 from psycopg.abc import Buffer
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "CLAWD_DATABASE_URL"
 LARGEST_TEXT_BYTES = 1 << 20
+# A pool that found no server asks again soon after it is back, not minutes later.
+_GIVES_UP_AFTER_S = 5.0
 _SESSION = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "60s",
@@ -46,6 +53,9 @@ _TRANSIENT_CLASSES = frozenset({"08", "53"})
 _TRANSIENT_STATES = frozenset(
     {"25006", "25P03", "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05"}
 )
+
+_opened_lock = threading.Lock()
+_opened: WeakKeyDictionary[Any, WeakSet[psycopg.Connection[DictRow]]] = WeakKeyDictionary()
 
 
 def resolve(home: Path, environ: Mapping[str, str], *, start: bool = True) -> str:
@@ -127,6 +137,13 @@ def open_pool(
     """An open pool whose connections are checked before each use; the caller closes it."""
     from psycopg_pool import ConnectionPool  # noqa: PLC0415 (short commands never need it)
 
+    opened: WeakSet[psycopg.Connection[DictRow]] = WeakSet()
+
+    def settle(connection: psycopg.Connection[DictRow]) -> None:
+        with _opened_lock:
+            opened.add(connection)
+        _settle(connection)
+
     pool = ConnectionPool(
         _parameters(conninfo, application_name),
         connection_class=psycopg.Connection[DictRow],
@@ -137,18 +154,36 @@ def open_pool(
             "row_factory": dict_row,
             "prepare_threshold": _prepare_threshold(conninfo),
         },
-        configure=_settle,
+        configure=settle,
         check=ConnectionPool.check_connection,
         name=application_name,
         timeout=timeout_s,
+        reconnect_timeout=_GIVES_UP_AFTER_S,
         open=False,
     )
+    _opened[pool] = opened
     try:
         pool.open(wait=True, timeout=timeout_s)
     except psycopg.Error:
         pool.close()
         raise
     return pool
+
+
+def cut(pool: ConnectionPool[psycopg.Connection[DictRow]]) -> int:
+    """Ends a pool's connections at the socket, those in use too; how many there were.
+
+    Over a path that froze, nothing else ever wakes a thread that waits for an answer.
+    """
+    with _opened_lock:
+        connections = list(_opened.get(pool, ()))
+    ended = 0
+    for connection in connections:
+        with suppress(OSError, psycopg.Error):
+            with socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+            ended += 1
+    return ended
 
 
 def is_transient(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ import random
 import selectors
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import psycopg
@@ -41,6 +42,7 @@ class Listener:
         channel: str = "clawd",
         application_name: str = "clawd-listener",
         echo_every_s: float | None = None,
+        on_frozen: Callable[[], object] = lambda: None,
     ) -> None:
         self._conninfo = conninfo
         self._channel = channel
@@ -48,11 +50,13 @@ class Listener:
         self._echo_every_s = echo_every_s
         if echo_every_s is None and not is_local(conninfo):
             self._echo_every_s = _ECHO_EVERY_S
+        self._on_frozen = on_frozen
         self._connection: psycopg.Connection[DictRow] | None = None
         self._backoff_s = _BACKOFF_FIRST_S
         self._retry_at = 0.0
         self._proved_at = 0.0
         self._echo_sent_at: float | None = None
+        self._echoed = False  # behind a pooler no notification ever comes: that is no frozen path
 
     @property
     def silent_for_s(self) -> float | None:
@@ -114,6 +118,7 @@ class Listener:
         try:
             channels = _receive(connection.pgconn, timeout_s)
             if channels:
+                self._echoed = True
                 self._proved_at = time.monotonic()
                 self._echo_sent_at = None
             self._keep_proving(connection)
@@ -129,12 +134,19 @@ class Listener:
             return
         if self._echo_sent_at is not None:
             if now - self._echo_sent_at > _ECHO_LIMIT_S:
-                raise _Lost("no echo")
+                self._miss_echo()
         elif now - self._proved_at > self._echo_every_s:
             # Sent without waiting for the answer: a frozen path would never give one.
             connection.pgconn.send_query(f'NOTIFY "{self._echo_channel(connection)}"'.encode())
             connection.pgconn.flush()
             self._echo_sent_at = now
+
+    def _miss_echo(self) -> None:
+        if self._echoed:
+            self._on_frozen()
+        else:
+            _log.warning("action=poll_only error='no notification comes through: a pooler?'")
+        raise _Lost("no echo")
 
     def _lose(self, error: Exception) -> None:
         _log.warning("action=listener_lost error=%r retry_in_s=%.1f", str(error), self._backoff_s)
