@@ -24,6 +24,13 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Backups:
+    """Every backup there is, oldest first."""
+
+    backups: list[Kept]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a verb of this module did."""
 
@@ -32,7 +39,7 @@ class Answer:
     path: str
 
 
-@verb("backup", "clawd backup", "clawd backup --list", shape=Kept, lines=True)
+@verb("backup", "clawd backup", "clawd backup --list", shape=Backups)
 @click.option("--list", "only_list", is_flag=True, help="Show the backups there are.")
 @click.pass_obj
 def backup_command(session: Session, only_list: bool, as_json: bool) -> None:
@@ -49,7 +56,7 @@ def backup_command(session: Session, only_list: bool, as_json: bool) -> None:
             dump.dump(conninfo, folder, datetime.now(UTC))
     kept = [_kept(path) for path in dump.dumps(folder)]
     if as_json:
-        show.as_json(kept)
+        show.as_json(Backups(kept))
         return
     for one in kept:
         show.line(f"{one.path}  {one.size_bytes:,} bytes")

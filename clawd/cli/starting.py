@@ -96,7 +96,7 @@ def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **cho
 def up_command(session: Session, foreground: bool, as_json: bool) -> int:
     """Start the daemon; it works until `clawd down`."""
     pid = daemon_pid(session.home)
-    if pid is not None:
+    if pid is not None and not foreground:
         return _said("up", f"clawd runs already (pid {pid}).", pid, as_json)
     if not session.home.is_dir():
         raise NotRunning(f"There is no clawd at {session.home} yet.", "Set it up: clawd init PATH")
