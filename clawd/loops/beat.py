@@ -8,6 +8,7 @@ from time import monotonic, time
 from clawd.adapters import notify
 from clawd.adapters.awake import Awake
 from clawd.pipeline import (
+    claim,
     recover,
     report,
     retention,
@@ -47,6 +48,8 @@ class Beat:
         if self._is_due("alarm", 60):
             with desk.db() as db:
                 report.idle_alarm(db, views.overview(db))
+                if not claim.has_disk(desk):
+                    report.disk_is_full(db, desk.config.limits.free_disk_percent)
         if self._is_due("trim", 3600):
             with desk.db() as db:
                 outbox.trim_feed(db, FEED_ROWS_KEPT)

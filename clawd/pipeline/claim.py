@@ -198,12 +198,12 @@ def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
 
 
 def _has_slot(desk: Desk, db: Db) -> bool:
-    if desk.freeze_file.exists() or not _has_disk(desk) or not _has_memory(desk):
+    if desk.freeze_file.exists() or not has_disk(desk) or not _has_memory(desk):
         return False
     return len(runs.live(db)) < desk.config.limits.max_live
 
 
-def _has_disk(desk: Desk) -> bool:
+def has_disk(desk: Desk) -> bool:
     """A nearly full disk stops claiming; what runs may still end well."""
     disk = shutil.disk_usage(desk.home)
     return 100 * disk.free >= desk.config.limits.free_disk_percent * disk.total

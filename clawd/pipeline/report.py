@@ -79,3 +79,10 @@ def idle_alarm(db: Db, seen: Overview) -> None:
     because = "; ".join(seen.alarm.because)
     text = f"Work is ready, no claim for {seen.alarm.minutes} minutes, because {because}."
     outbox.put(db, "needs_you", {"text": text}, f"idle:{seen.at:%Y-%m-%dT%H}")
+
+
+def disk_is_full(db: Db, percent: int) -> None:
+    """Too little is free: nothing starts, what runs may end; told once a day."""
+    text = f"Less than {percent} % of the disk is free: no run starts until there is more."
+    db_day = db.execute("select to_char(clawd_now(), 'YYYY-MM-DD') as day").fetchone()
+    outbox.put(db, "needs_you", {"text": text}, f"disk:{db_day['day'] if db_day else ''}")
