@@ -6,24 +6,45 @@ import argparse
 import hashlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from tests.sim.rows import Bug, Violation
 from tests.sim.world import World
 
 
-def run_seeds(first: int, last: int) -> tuple[int, Counter[tuple[str, str, str]], list[str]]:
-    """Events, transitions hit and what was broken, of seeds `first` to `last` - 1."""
-    events, hit, broken = 0, Counter[tuple[str, str, str]](), []
+@dataclass
+class Found:
+    """What some seeds did."""
+
+    events: int = 0
+    fewest: int = 1_000_000
+    hit: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, other: Found) -> None:
+        self.events += other.events
+        self.fewest = min(self.fewest, other.fewest)
+        self.hit.update(other.hit)
+        self.struck.update(other.struck)
+        self.broken += other.broken
+
+
+def run_seeds(first: int, last: int) -> Found:
+    """Seeds `first` to `last` - 1."""
+    found = Found()
     for seed in range(first, last):
         world = World(seed)
         try:
             world.run()
         except Violation as violation:
-            broken.append(f"seed {seed}: {violation}")
-        events += world.events
-        hit.update(world.promises.hit)
-    return events, hit, broken
+            found.broken.append(f"seed {seed}: {violation}")
+        found.events += world.events
+        found.fewest = min(found.fewest, world.events)
+        found.hit.update(world.promises.hit)
+        found.struck.update(world.nemesis.struck)
+    return found
 
 
 def replay(seed: int, bugs: frozenset[Bug]) -> int:
@@ -56,17 +77,16 @@ def main() -> int:
     before, size = perf_counter(), max(1, chosen.seeds // (chosen.jobs * 8))
     last = chosen.first + chosen.seeds
     starts = range(chosen.first, last, size)
-    events, hit, broken = 0, Counter[tuple[str, str, str]](), []
+    found = Found()
     with ProcessPoolExecutor(chosen.jobs) as pool:
-        for found in pool.map(run_seeds, starts, [min(s + size, last) for s in starts]):
-            events += found[0]
-            hit.update(found[1])
-            broken += found[2]
+        for each in pool.map(run_seeds, starts, [min(s + size, last) for s in starts]):
+            found.add(each)
     took = perf_counter() - before
-    print(f"{chosen.seeds} seeds, {events} events ({events // chosen.seeds} a seed) in {took:.1f} s: "
-          f"{events / took:,.0f} events/s, {len(hit)} transitions, {len(broken)} broken")  # fmt: skip
-    print("\n".join(broken[:20]))
-    return 1 if broken else 0
+    print(f"{chosen.seeds} seeds, {found.events:,} events ({found.fewest} or more a seed) in "
+          f"{took:.1f} s: {found.events / took:,.0f} events/s, {len(found.hit)} transitions, "
+          f"{len(found.struck)} kinds of faults, {len(found.broken)} broken")  # fmt: skip
+    print("\n".join(found.broken[:20]))
+    return 1 if found.broken else 0
 
 
 if __name__ == "__main__":

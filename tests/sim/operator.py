@@ -1,4 +1,4 @@
-"""The simulated operator: every human verb, at random while it is chaos, helpful when it is calm."""
+"""The simulated operator: every human verb, at random in chaos, helpful in calm."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Operator:
         if self.world.frozen:
             return
         self._raise()
-        self.world._mend()
+        self.world.nemesis.mend()
         for asked in self.store.approvals.values():
             if asked.state == "open":
                 self._settle(asked, "approved")
@@ -130,7 +130,7 @@ class Operator:
             if task.state in ("claimed", "running") or (task.state == "review" and task.run):
                 self.store.move_task(task.id, "yield", reason="edited", contract=version)
             elif task.state == "merging":
-                if not self.store._is_landing(task.id):
+                if not self.store.is_landing(task.id):
                     self.store.move_task(task.id, "review", contract=version)
             else:
                 self.store.put(task, contract=version)
@@ -206,6 +206,3 @@ class Operator:
     def _raise_task(self, task: Task) -> None:
         own = self.store.envelopes[f"task:{task.id}"]
         self.store.put(own, limit=max(own.limit, own.spent + own.reserved + 6_000_000))
-
-    def short_of_money(self, refusal: str) -> None:
-        self.world.log(f"  {refusal}")

@@ -34,6 +34,8 @@ class Promises:
     # ---- every committed move
 
     def on_commit(self, moves: list[Move]) -> None:
+        if not moves:
+            return
         for move in moves:
             born = {"task": "backlog", "goal": "seen", "run": "created"}[move.kind]
             known = self.states.get((move.kind, move.id), born)
@@ -70,9 +72,9 @@ class Promises:
         counts = self.counts.setdefault(move.id, {"tries": 0, "round": 0, "bounces": 0})
         keeper = self.world.keepers.get(move.by_run or 0)
         charged = move.event == "check_red" or (move.event == "fail" and move.was != "review")
-        if charged and move.event == "fail" and keeper and keeper.plan in LIMITS:
-            if keeper.why == "exit":
-                raise Violation("14 limits", f"{move} charges a try for a limit")
+        limited = keeper is not None and keeper.plan in LIMITS and keeper.why == "exit"
+        if charged and move.event == "fail" and limited:
+            raise Violation("14 limits", f"{move} charges a try for a limit")
         counts["tries"] += charged
         counts["round"] += move.event == "revise"
         counts["bounces"] += move.event == "bounce"
@@ -91,7 +93,7 @@ class Promises:
             raise Violation("14 limits", f"task {task.id} was claimed during a pause")
         if move.was == "review":
             candidate = self.store.candidates[task.candidate or 0]
-            if candidate.check != "green":
+            if candidate.check != "green" or candidate.checked_for != task.contract:
                 raise Violation("dev to QA", f"{candidate} was reviewed unchecked")
 
     def _passed(self, move: Move) -> None:
@@ -110,12 +112,13 @@ class Promises:
         if run is None or keeper is None or not keeper.alive:
             return
         beat = self.world.beats.get(run.host, 0.0)
-        if self.store.now - beat < OTHER_HOST_S:
-            raise Violation("3 leases", f"{move} while its host beat {self.store.now - beat:.0f}s ago")
+        silent = self.store.now - beat
+        if silent < OTHER_HOST_S:
+            raise Violation("3 leases", f"{move} while its host beat {silent:.0f}s ago")
 
     def _money(self) -> None:
         store = self.store
-        over = {name: 0 for name in store.envelopes}
+        over = dict.fromkeys(store.envelopes, 0)
         reserved = dict.fromkeys(store.envelopes, 0)
         for run in store.live.values():
             for name in self._names(run.task):
@@ -179,7 +182,7 @@ class Promises:
             if late > allowed:
                 raise Violation("3 none stuck", f"{task} lapsed {late:.0f}s ago, nobody looked")
 
-    def _may_rest(self, task: Task) -> bool:
+    def may_rest(self, task: Task) -> bool:
         """It ended, a person's turn it is, or it needs a task of which that is true."""
         if task.state in machine.ENDED["task"]:
             return True
@@ -187,14 +190,14 @@ class Promises:
             return task.owner == "operator"
         needs = [self.store.tasks[n] for n in task.unmet]
         return task.state == "backlog" and any(
-            n.state not in machine.ENDED["task"] and self._may_rest(n) for n in needs
+            n.state not in machine.ENDED["task"] and self.may_rest(n) for n in needs
         )
 
     def at_the_end(self) -> None:
         """Everything ended, or waits for a person; every message arrived; git and rows agree."""
         world, store = self.world, self.store
         for task in store.tasks.values():
-            if not self._may_rest(task):
+            if not self.may_rest(task):
                 raise Violation("1 no task lost", f"{task} never ended")
             landed = [i for i in store.landings.values() if i.task == task.id]
             stands = sum(1 if i.kind == "land" else -1 for i in landed if i.state == "landed")

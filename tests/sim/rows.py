@@ -24,6 +24,7 @@ class Bug(StrEnum):
     EARLY_DEPENDANTS = "early_dependants"
     CANCEL_WHILE_LANDING = "cancel_while_landing"
     ROUND_NOT_COUNTED = "round_not_counted"
+    OLD_CHECK = "old_check"
 
 
 class Violation(AssertionError):

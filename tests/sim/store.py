@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from clawd import machine
@@ -63,24 +62,26 @@ class Store:
 
     # ---- transactions
 
-    @contextmanager
-    def tx(self) -> Iterator[None]:
+    def tx(self) -> Store:
         """All or nothing; an outage may strike before the commit or after it."""
+        return self
+
+    def __enter__(self) -> None:
         if not self.up:
             raise DbDown
         self._depth += 1
-        try:
-            yield
-            if self._depth == 1 and self.lose_next == "before":
-                self.lose_next = ""
-                raise DbDown
-        except BaseException:
-            self._depth -= 1
-            if not self._depth:
-                self._roll_back()
-            raise
+
+    def __exit__(self, kind: object, *_: object) -> None:
         self._depth -= 1
-        if not self._depth:
+        if self._depth:
+            return
+        if kind is not None:
+            self._roll_back()
+        elif self.lose_next == "before":
+            self.lose_next = ""
+            self._roll_back()
+            raise DbDown
+        else:
             self._commit()
 
     def _roll_back(self) -> None:
@@ -146,7 +147,7 @@ class Store:
             target = machine.next_state("task", task.state, event)
             if target is None:
                 raise IllegalMove(f"task {id} is {task.state}: {event} is not possible")
-            if event == "cancel" and task.state == "merging" and self._is_landing(id):
+            if event == "cancel" and task.state == "merging" and self.is_landing(id):
                 raise IllegalMove(f"task {id} is landing right now")
             move = Move("task", id, task.state, event, target, run, fence, task.fence, task.run)
             ends_lease = task.run is not None and event not in ("claim", "start")
@@ -158,7 +159,8 @@ class Store:
                 self._settle_dependants(task)
             return task
 
-    def _is_landing(self, task: int) -> bool:
+    def is_landing(self, task: int) -> bool:
+        """Past the point of no return: main is being moved for it."""
         if Bug.CANCEL_WHILE_LANDING in self.bugs:
             return False
         return any(i.task == task and i.state == "intent" for i in self.landings.values())
@@ -247,9 +249,7 @@ class Store:
             self.put(agent, live_run=None)
         for envelope in self._envelopes_of(run):
             back = 0 if Bug.NOT_RESERVED in self.bugs else run.reserved
-            self.put(
-                envelope, reserved=envelope.reserved - back, spent=envelope.spent + run.spent
-            )
+            self.put(envelope, reserved=envelope.reserved - back, spent=envelope.spent + run.spent)
 
     def _envelopes_of(self, run: Run) -> list[Envelope]:
         names = ["day"] + ([f"task:{run.task}"] if run.task is not None else [])
@@ -282,19 +282,19 @@ class Store:
                 role, agent, host, task=task.id, fence=task.fence + 1, contract=task.contract,
                 candidate=task.candidate, **columns,
             )  # fmt: skip
-            self.move_task(
-                task.id, "claim", run=run.id, lease_until=self.now + LEASE_S, host=host
-            )
+            self.move_task(task.id, "claim", run=run.id, lease_until=self.now + LEASE_S, host=host)
             self.put(task, run=run.id)
             return run
 
     def heartbeat(self, host: str) -> set[int]:
         """clawd_heartbeat over the host's live runs; the runs that still hold their task."""
         with self.tx():
-            held = set()
+            held: set[int] = set()
             for run in self.live.values():
-                task = self.tasks.get(run.task or 0)
-                if run.host == host and task and task.run == run.id and task.fence == run.fence:
+                if run.host != host or run.task is None:
+                    continue
+                task = self.tasks[run.task]
+                if task.run == run.id and task.fence == run.fence:
                     self.put(task, lease_until=self.now + LEASE_S)
                     held.add(run.id)
             return held

@@ -73,6 +73,8 @@ class Train:
     def _step(self) -> bool:
         """One step of the policy; True when another may follow."""
         queue = self._queue()
+        if not queue and not self.seen:
+            return False
         for task in queue:
             if self._goes_elsewhere(task):
                 return True
@@ -125,10 +127,9 @@ class Train:
     def _clashes(self, queue: list[Task]) -> set[tuple[int, int]]:
         if not self.hub.clashing:
             return set()
-        adds = [(t.id, self.hub.added(self.store.candidates[t.candidate or 0].commit)) for t in queue]
-        return {
-            (a, b) for n, (a, x) in enumerate(adds) for b, y in adds[n + 1 :] if self.hub.clash(x, y)
-        }
+        parts = [self.store.candidates[t.candidate or 0].commit for t in queue]
+        adds = [(t.id, self.hub.added(part)) for t, part in zip(queue, parts, strict=True)]
+        return {(a, b) for a, x in adds for b, y in adds if a < b and self.hub.clash(x, y)}
 
     def _couple(self, probe: Probe) -> int:
         """Main and the cars, one merge commit: the tree that is tested is the one that lands."""
@@ -182,7 +183,7 @@ class Train:
                     self.store.intend(
                         id, "land", candidate.id, commit.parents[0], commit.id, commit.tree
                     )
-            self.world.intent_written(probe)
+            self.world.nemesis.intent_written(probe[0])
             yield self.world.rng.uniform(0.1, 2.0)
             yield from self._complete(commit.id)
         finally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 
-from clawd.policy import budget
 from tests.sim import keeper as processes
 from tests.sim.daemon import Daemon
+from tests.sim.faults import CHAOS_S, Fault, Nemesis, draw_faults
 from tests.sim.hub import Hub
 from tests.sim.keeper import Keeper
 from tests.sim.operator import Operator
@@ -18,25 +17,8 @@ from tests.sim.promises import Promises
 from tests.sim.rows import Agent, Bug, Goal, Run, Settings, Task, Violation
 from tests.sim.store import Store
 
-CHAOS_S = 2400.0
 END_S = CHAOS_S + 40_000.0
 MOST_EVENTS = 20_000
-FAULTS = (
-    "daemon_kill", "daemon_kill", "crash_at", "crash_at", "agent_kill", "agent_hang",
-    "keeper_kill", "host_sleep", "db_down", "commit_lost", "commit_lost", "answer_lost",
-    "answer_lost", "git_lock", "main_moves", "main_moves_red", "account_limit", "clock_jump",
-    "settle_twice", "hint_lost", "send_lost", "kill_switch", "cage_broken", "eager_cancel",
-    "daemon_away",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that goes wrong at a time; what `number` means depends on the kind."""
-
-    at: float
-    kind: str
-    number: int
 
 
 class World:
@@ -57,7 +39,7 @@ class World:
             max_live=rng.choice((2, 4, 6)), hosts=rng.choice((("home",), ("home", "far"))),
             day_micros=rng.choice((8_000_000, 60_000_000)),
         )  # fmt: skip
-        drawn = self._draw_faults(settings)
+        drawn = draw_faults(rng)
         self.faults = drawn if faults is None else faults
         self.store, self.hub = Store(settings, bugs), Hub(rng, bugs)
         self.keepers: dict[int, Keeper] = {}
@@ -72,32 +54,18 @@ class World:
         self.limited_until = 0.0
         self.cage_until = 0.0
         self.sends_lost = self.hints_lost = 0
-        self.eager_cancel = False
         self.calm = False
         self.events = 0
         self._heap: list[tuple[float, int, str, Callable[[], None], object]] = []
         self._seq = count()
         self.promises = Promises(self)
-        self.operator = Operator(self)
+        self.operator, self.nemesis = Operator(self), Nemesis(self)
         self.store.on_commit = self._committed
         self.hub.on_tip = self.promises.on_tip
 
-    def _draw_faults(self, settings: Settings) -> tuple[Fault, ...]:
-        rng = self.rng
-        kinds = [rng.choice(FAULTS) for _ in range(rng.randrange(2, 12))]
-        return tuple(
-            sorted(
-                (Fault(round(rng.uniform(1, CHAOS_S), 2), kind, rng.randrange(1, 60))
-                 for kind in kinds),
-                key=lambda fault: (fault.at, fault.kind),
-            )
-        )  # fmt: skip
-
     # ---- time
 
-    def after(
-        self, delay: float, name: str, act: Callable[[], None], owner: object = None
-    ) -> None:
+    def after(self, delay: float, name: str, act: Callable[[], None], owner: object = None) -> None:
         """Something happens later; an event of a dead daemon happens to nobody."""
         at = self.store.now + delay
         heapq.heappush(self._heap, (at, next(self._seq), name, act, owner))
@@ -140,7 +108,7 @@ class World:
         for host in store.settings.hosts:
             self.start_daemon(host)
         for fault in self.faults:
-            self.after(fault.at, f"fault {fault.kind}", lambda f=fault: self._strike(f))
+            self.after(fault.at, f"fault {fault.kind}", lambda f=fault: self.nemesis.strike(f))
         self.operator.begin()
         self.after(30.0, "look", self._look)
         self.after(CHAOS_S, "calm", self._calm_down)
@@ -153,6 +121,7 @@ class World:
         """Faults end; the operator answers everything; all must come to its end."""
         self.calm, self.store.up, self.store.lose_next = True, True, ""
         self.crash_in.clear()
+        self.nemesis.races.clear()
         self.clock_off = dict.fromkeys(self.clock_off, 0.0)
         self.sends_lost = self.hints_lost = 0
         self.frozen = False
@@ -161,7 +130,7 @@ class World:
         store = self.store
         if store.live or self.frozen or not store.up:
             return False
-        tasks = all(self.promises._may_rest(t) for t in store.tasks.values())
+        tasks = all(self.promises.may_rest(t) for t in store.tasks.values())
         goals = all(g.state in ("done", "withdrawn", "blocked", "planned")
                     for g in store.goals.values())  # fmt: skip
         sent = all(m.state == "sent" for m in store.outbox.values())
@@ -169,10 +138,9 @@ class World:
         return tasks and goals and sent and done and not self.operator.has_work()
 
     def is_healthy(self) -> bool:
-        """Whether somebody could have looked: database and both daemons up and awake."""
-        awake = all(until <= self.store.now for until in self.asleep.values())
-        alive = all(d.alive for d in self.daemons.values())
-        return self.store.up and awake and alive
+        """Whether somebody could have looked: the database and the home daemon are up and awake."""
+        awake = self.asleep.get("home", 0.0) <= self.store.now
+        return self.store.up and awake and self.daemons["home"].alive
 
     def _committed(self, moves: list) -> None:
         self.promises.on_commit(moves)
@@ -256,9 +224,6 @@ class World:
         elif self.daemons[process.host].alive and self.store.up:
             self.daemons[process.host].hint()
 
-    def short_of_money(self, task: Task, refusal: str) -> None:
-        self.operator.short_of_money(refusal)
-
     def cage_is_broken(self) -> bool:
         return self.cage_until > self.store.now
 
@@ -298,7 +263,8 @@ class World:
 
     def judge_job(self, task: Task) -> None:
         """A job's proof: there, late, missing, or not to be had."""
-        event = "prove" if self.calm else self.rng.choice(("prove",) * 3 + ("miss", "redo", "give_up"))
+        events = ("prove", "prove", "prove", "miss", "redo", "give_up")
+        event = "prove" if self.calm else self.rng.choice(events)
         if event == "miss":
             with self.store.tx():
                 self.store.ask("proof", task=task.id)
@@ -307,89 +273,3 @@ class World:
             self.store.move_task(task.id, event, reason="not_proven", owner="operator")
         else:
             self.store.move_task(task.id, event)
-
-    # ---- faults
-
-    def intent_written(self, probe: tuple[int, ...]) -> None:
-        if self.eager_cancel:
-            self.eager_cancel = False
-            self.after(0.05, "cancel while landing", lambda: self.operator.cancel(probe[0]))
-
-    def _strike(self, fault: Fault) -> None:
-        hosts = self.store.settings.hosts
-        host = hosts[fault.number % len(hosts)]
-        living = [k for k in self.keepers.values() if k.alive]
-        victim = living[fault.number % len(living)] if living else None
-        now, rng, store = self.store.now, self.rng, self.store
-        match fault.kind:
-            case "daemon_kill":
-                self.kill_daemon(host, rng.uniform(1, 200))
-            case "daemon_away":
-                self.kill_daemon(host, rng.uniform(500, 900))
-            case "crash_at":
-                self.crash_in.append(fault.number)
-            case "agent_kill" if victim:
-                victim.plan = "crash"
-                victim.finish()
-            case "agent_hang" if victim:
-                victim.hanging = True
-            case "keeper_kill" if victim:
-                victim.end("lost", "the keeper died")
-            case "host_sleep":
-                until = now + rng.uniform(60, 1500)
-                self.asleep[hosts[-1]] = max(until, self.asleep.get(hosts[-1], 0.0))
-            case "db_down":
-                store.up = False
-                self.after(rng.uniform(2, 240), "database is back", self._db_back)
-            case "commit_lost":
-                store.lose_next = "before"
-            case "answer_lost":
-                store.lose_next = "after"
-            case "git_lock":
-                self.hub.locked_until = now + rng.uniform(5, 120)
-            case "main_moves" | "main_moves_red":
-                self._main_moves(fault.kind == "main_moves_red")
-            case "account_limit":
-                self.limited_until = now + rng.uniform(60, 400)
-            case "clock_jump":
-                self.clock_off[host] = rng.choice((-86_400.0, 86_400.0, 28_800.0))
-            case "settle_twice" if victim:
-                self._settle_twice(victim)
-            case "hint_lost":
-                self.hints_lost += fault.number
-            case "send_lost":
-                self.sends_lost += 1 + fault.number % 3
-            case "kill_switch":
-                self.frozen = True
-                self.after(rng.uniform(5, 120), "resume", self._thaw)
-            case "cage_broken":
-                self.cage_until = now + 60
-            case "eager_cancel":
-                self.eager_cancel = True
-
-    def _db_back(self) -> None:
-        self.store.up = True
-
-    def _thaw(self) -> None:
-        self.frozen = False
-
-    def _main_moves(self, bad: bool) -> None:
-        self.hub.operator_commits(self.store.now, bad)
-        self.after(self.rng.uniform(60, 400), "operator mends", self._mend)
-
-    def _mend(self) -> None:
-        tip = self.hub.commits[self.hub.main].tree
-        if self.hub.is_red(tip):
-            self.hub.operator_mends(self.store.now)
-            self.after(30.0, "operator mends", self._mend)
-
-    def _settle_twice(self, victim: Keeper) -> None:
-        """A second worker settles the same run at the same moment."""
-        daemon, run = self.daemons[victim.host], self.store.runs[victim.run]
-        if daemon.alive and run.id in self.store.live:
-            victim.finish()
-            for _ in range(2):
-                daemon.go("settle", daemon.settle(run), run.id)
-
-
-TASK_MICROS = budget.SMALLEST_GRANT
