@@ -14,7 +14,7 @@ from tests.sim.train import Train
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-TICK_S, OTHER_HOST_S = 15.0, 600.0
+TICK_S, HINT_S, OTHER_HOST_S = 15.0, 2.0, 600.0
 
 
 class Daemon(Settling, Claiming):
@@ -61,7 +61,7 @@ class Daemon(Settling, Claiming):
         """Somebody committed: look soon; a lost hint is repaired by the timer."""
         if not self.early:
             self.early = True
-            self.world.after(0.5, "hint", self._hinted, self)
+            self.world.after(HINT_S, "hint", self._hinted, self)
 
     def _hinted(self) -> None:
         self.early = False
@@ -164,6 +164,7 @@ class Daemon(Settling, Claiming):
     def _check_one(self, task: Task) -> Iterator[float]:
         candidate = self.store.candidates[task.candidate or 0]
         fence, contract = task.fence, task.contract
+        self.world.nemesis.check_begun(task.id)
         try:
             yield self.world.rng.uniform(2, 20)
             if Bug.OLD_CHECK not in self.bugs and (task.contract, task.fence) != (contract, fence):

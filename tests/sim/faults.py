@@ -12,9 +12,9 @@ from tests.sim.keeper import Keeper
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-CHAOS_S = 1800.0
-# `main_races`, `cancel_races` and `crash_landing` wait for the next intent and strike there.
-RACES = ("main_races", "cancel_races", "crash_landing")
+CHAOS_S = 1500.0
+# They wait for the next intent, or (`edit_races`) for the next check, and strike there.
+RACES = ("main_races", "cancel_races", "crash_landing", "edit_races")
 FAULTS = (
     "daemon_kill", "daemon_away", "crash_at", "crash_at", "agent_kill", "agent_hang",
     "keeper_kill", "host_sleep", "db_down", "commit_lost", "answer_lost", "git_lock",
@@ -56,13 +56,22 @@ class Nemesis:
 
     def intent_written(self, task: int) -> None:
         """Between the intent and the swap: the moment that matters most."""
-        race = self.races.pop() if self.races else ""
+        race = next((race for race in self.races if race != "edit_races"), "")
+        if race:
+            self.races.remove(race)
         if race == "cancel_races":
             self.world.after(0.05, race, lambda: self.world.operator.cancel(task))
         elif race == "main_races":
             self.world.after(0.05, race, lambda: self._main_moves(0))
         elif race == "crash_landing":
             self.world.crash_in.insert(0, self.rng.choice((1, 2)))
+
+    def check_begun(self, task: int) -> None:
+        """The operator edits the contract while its candidate is checked under the old one."""
+        if "edit_races" in self.races:
+            self.races.remove("edit_races")
+            edit = self.world.operator.edit
+            self.world.after(1.0, "edit_races", lambda: edit(self.store.tasks[task]))
 
     def _host(self, number: int) -> str:
         hosts = self.store.settings.hosts

@@ -121,17 +121,21 @@ class Operator:
     def _edit(self) -> None:
         """A new contract version: what stands under the old one is done again."""
         task = self._pick("backlog", "claimed", "running", "review", "merging", "parked", "waiting")
-        if task is None:
-            return
+        if task is not None:
+            self.edit(task)
+
+    def edit(self, task: Task) -> None:
+        """One task, by name."""
         version = task.contract + 1
+        if task.state == "merging" and self.store.is_landing(task.id):
+            return
         with self.store.tx():
             if task.candidate is not None and task.state != "backlog":
                 self.store.put(self.store.candidates[task.candidate], check="due")
             if task.state in ("claimed", "running") or (task.state == "review" and task.run):
                 self.store.move_task(task.id, "yield", reason="edited", contract=version)
             elif task.state == "merging":
-                if not self.store.is_landing(task.id):
-                    self.store.move_task(task.id, "review", contract=version)
+                self.store.move_task(task.id, "review", contract=version)
             else:
                 self.store.put(task, contract=version)
 
