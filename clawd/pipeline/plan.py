@@ -119,7 +119,7 @@ def _start(
             work.mkdir(mode=0o700)
         spawn.start(desk, project, run, prompt, work, schema=schema, read_only=True)
         crash.point("plan.started")
-    except ClawdError as error:
+    except (ClawdError, OSError) as error:
         with desk.db() as db, db.transaction():
             reason, until = standstill.could_not_start(db, run, error, spawn.now(db))
             if run.goal is not None:

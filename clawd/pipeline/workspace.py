@@ -91,7 +91,7 @@ def lay_candidate(desk: Desk, project: Project, run: Run, candidate: Candidate) 
     path = workspace_path(desk, run)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     tree.remove(path)
-    desk.hub(project).clone_to(path, candidate.oid)
+    desk.warm(project).take(candidate.oid, path)
     return path
 
 

@@ -44,17 +44,8 @@ def add(
                values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
                on conflict (idem_key) where idem_key is not null do nothing returning id""",
             (
-                project,
-                goal,
-                kind,
-                title,
-                priority,
-                list(contract.scope),
-                size_minutes,
-                risk,
-                difficulty,
-                idem_key,
-                mends,
+                *(project, goal, kind, title, priority, list(contract.scope)),
+                *(size_minutes, risk, difficulty, idem_key, mends),
             ),
         ).fetchone()
         if row is None:

@@ -6,21 +6,18 @@ import atexit
 import functools
 import os
 import re
-import selectors
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from clawd.adapters.git.conversation import Conversation, kill_group
 from clawd.errors import ClawdError
 
 MEGABYTE = 1_000_000
-STDERR_LIMIT_BYTES = 64_000
 LONGEST_CALL_S = 110.0  # a lock older than two minutes can then belong to nobody alive
 IDENTITY_VARIABLES = frozenset(
     f"GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL", "DATE")
@@ -241,14 +238,14 @@ def _call(
         start_new_session=True,
     )
     with process:
-        conversation = _Conversation(process, stdin or b"", limit_bytes)
+        conversation = Conversation(process, stdin or b"", limit_bytes)
         try:
             ending = conversation.hold(time.monotonic() + min(timeout_s, LONGEST_CALL_S))
         except BaseException:
-            _kill_group(process)
+            kill_group(process)
             raise
         if ending != "closed":
-            _kill_group(process)
+            kill_group(process)
     err = bytes(conversation.err).decode("utf-8", "replace")
     if ending == "late":
         raise GitError(
@@ -258,66 +255,3 @@ def _call(
     if ending == "long" and not cut:
         raise GitError(f"git {name} answered with more than {limit_bytes:,} bytes.")
     return Output(process.returncode, bytes(conversation.out), err, cut=ending == "long")
-
-
-class _Conversation:
-    """Feeds stdin and collects both outputs until they close, one grows too long or time is up."""
-
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, limit_bytes: int) -> None:
-        self.process, self.limit_bytes = process, limit_bytes
-        self.left = memoryview(stdin)
-        self.out, self.err = bytearray(), bytearray()
-
-    def hold(self, deadline: float) -> str:
-        process = self.process
-        with selectors.DefaultSelector() as selector:
-            for stream, events in (
-                (process.stdin, selectors.EVENT_WRITE),
-                (process.stdout, selectors.EVENT_READ),
-                (process.stderr, selectors.EVENT_READ),
-            ):
-                if stream is not None:
-                    os.set_blocking(stream.fileno(), False)
-                    selector.register(stream, events, stream)
-            while selector.get_map():
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if time.monotonic() >= deadline:
-                    return "late"
-                for key, _ in ready:
-                    if not self._serve(key.data):
-                        selector.unregister(key.data)
-                        key.data.close()
-                if len(self.out) > self.limit_bytes:
-                    del self.out[self.limit_bytes :]
-                    return "long"
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return "late"
-        return "closed"
-
-    def _serve(self, stream: IO[bytes]) -> bool:
-        """Move what can be moved; False once this stream is finished."""
-        try:
-            if stream is self.process.stdin:
-                self.left = self.left[os.write(stream.fileno(), self.left[:65536]) :]
-                return bool(self.left)
-            chunk = os.read(stream.fileno(), 262_144)
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:
-            return False
-        if stream is self.process.stdout:
-            self.out += chunk
-        else:
-            self.err += chunk
-            del self.err[: max(0, len(self.err) - STDERR_LIMIT_BYTES)]
-        return bool(chunk)
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End git and everything it started; it leads a process group of its own."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        process.kill()
