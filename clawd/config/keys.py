@@ -36,7 +36,7 @@ class Login(StrEnum):
 class RoleSettings:
     """The agents of one role."""
 
-    count: int = setting(1, "How many agents have this role.", least=1, most=64)
+    count: int = setting(1, "How many agents have this role.", least=1, most=512)
     names: tuple[str, ...] = setting(
         (), "Names of their own for the first of them; the rest are called by role and number."
     )
