@@ -492,6 +492,7 @@ create table evidence (
   artifact_path text not null default ''
 );
 create index evidence_task on evidence (task, id);
+create index evidence_flaky on evidence (claim, checked) where kind = 'flaky';
 
 create table lineage (
   id          bigint generated always as identity,

@@ -69,10 +69,22 @@ class TeamSettings:
         return (*own.names[: own.count], *numbered)
 
 
+class Billing(StrEnum):
+    """What a run's list price means to the operator."""
+
+    SUBSCRIPTION = "subscription"
+    API_KEY = "api_key"
+    SDK_CREDIT = "sdk_credit"
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetSettings:
     """What may be spent, at list price, whatever the account is billed."""
 
+    billing: Billing = setting(
+        Billing.SUBSCRIPTION,
+        "How the account pays: with `api_key` the list price is money, else it is a measure.",
+    )
     day_micros: int = setting(
         10_000_000, "All runs of one day.", unit="usd", name="day_usd", least=0, most=100_000
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import random
+from datetime import datetime, timedelta
 
 from clawd.errors import ClawdError
 from clawd.model import Run
@@ -13,6 +14,7 @@ from clawd.store import moves, outbox, projects, runs
 from clawd.store.rows import Db
 
 _RUNS_LOOKED_AT = 12
+LONGEST_JITTER_S = 20.0
 
 
 class CannotStart(ClawdError):
@@ -34,7 +36,13 @@ def after(db: Db, run: Run, outcome: Outcome) -> None:
         return
     known = REASONS[outcome.reason]
     if known.owner is Owner.ACCOUNT:
-        _stop_all(db, run, outcome.reason, outcome.detail, known.remedy, outcome.not_before)
+        _stop_all(db, run, outcome.reason, outcome.detail, known.remedy, _jittered(outcome))
+
+
+def _jittered(outcome: Outcome) -> datetime:
+    """A little after the reset, and not every machine of an account at the same second."""
+    assert outcome.not_before is not None  # noqa: S101 - asked only with one
+    return outcome.not_before + timedelta(seconds=random.uniform(1, LONGEST_JITTER_S))
 
 
 def could_not_start(db: Db, run: Run, error: Exception, now: datetime) -> tuple[Reason, datetime]:

@@ -6,14 +6,16 @@ import hashlib
 
 from clawd.adapters.cage import Network
 from clawd.adapters.git import tree
-from clawd.model import Project
+from clawd.model import Contract, Project
 from clawd.pipeline.brief import cut
 from clawd.pipeline.desk import Desk
 from clawd.pipeline.layer import Layer, run_in_tree
+from clawd.policy import flake
 from clawd.running import launch
 from clawd.running.records import Alive, Why
-from clawd.store import landings
+from clawd.store import evidence, landings, moves, tasks
 from clawd.store.landings import TestVerdict
+from clawd.store.rows import Db
 
 STORED_OUTPUT_CHARS = 16_000
 
@@ -41,9 +43,31 @@ def judge_tree(
     if desk.config.train.retry_red and len(seen) == 1 and seen[0].verdict == "red":
         seen.append(_run_once(desk, project, commit, layer, 1))
     verdict = _join(seen)
-    with desk.db() as db:
+    with desk.db() as db, db.transaction():
         landings.remember_tests(db, project.id, oid, command, layer.digest, verdict)
+        if verdict.verdict == "flaky":
+            _note_flake(db, project, oid, verdict)
     return verdict
+
+
+def _note_flake(db: Db, project: Project, tree_oid: str, verdict: TestVerdict) -> None:
+    """The same tree, two answers: evidence, and a task for what does it again and again."""
+    names = flake.failing_tests(verdict.output) or ("the test command",)
+    for name in names:
+        evidence.flaked(db, project.id, name, tree_oid)
+    why = f"red and green on tree {tree_oid[:12]}: {', '.join(names)}"
+    moves.tell(db, "project", project.id, "flaky", why, actor="tests")
+    for name in flake.due(evidence.flakes_of_week(db, project.id, names)):
+        key = f"flaky:{project.id}:{name}:{evidence.week(db)}"
+        spec = (
+            f"The test `{name}` was red and green on the same tree more than "
+            f"{flake.FLAKES_A_WEEK} times in a week. Find out why and make it reliable; "
+            "do not delete, skip or weaken it."
+        )
+        tasks.add(
+            db, project.id, title=f"Make {name} reliable"[:200], contract=Contract(spec),
+            why=why, actor="tests", idem_key=key,
+        )  # fmt: skip
 
 
 def end_tests(desk: Desk, project: Project, commit: str) -> None:

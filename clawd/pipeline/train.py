@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import psutil
+
 from clawd.adapters import crash
 from clawd.model import Facts, Json, Project, Task
 from clawd.pipeline import ending, landing
@@ -36,7 +38,9 @@ class Tested:
         if not self.future.done():
             return Seen.RUNNING
         verdict = self.future.result()
-        return Seen.GREEN if verdict is not None and verdict.verdict == "green" else Seen.RED
+        # A flake is green: its second look was, and it is written down beside the landing.
+        good = verdict is not None and verdict.verdict in ("green", "flaky")
+        return Seen.GREEN if good else Seen.RED
 
 
 @dataclass(slots=True)
@@ -130,7 +134,12 @@ class Train:
             return Step()
         seen = {probe: tested.seen for probe, tested in line.probes.items()}
         ids = [car.task.id for car in cars]
-        return policy.next_step(ids, seen, self._slots, line.rate, line.clashes)
+        return policy.next_step(ids, seen, self._room(), line.rate, line.clashes)
+
+    def _room(self) -> int:
+        """Slots; one while memory is short, since tests beside each other need it twice."""
+        floor = 2_000_000 * self._desk.config.limits.free_memory_mb
+        return self._slots if psutil.virtual_memory().available >= floor else 1
 
     def _start(self, project: Project, line: Line, cars: list[Car], probe: Probe) -> bool:
         """Couples a probe and tests it; a first car that conflicts with main goes back at once."""

@@ -44,7 +44,7 @@ def _revert(desk: Desk, project: Project, wanted: LandingRow) -> bool:
         verdict = judge_tree(desk, project, commit, layer)
     except Stopped:
         return False
-    if verdict.verdict != "green":
+    if verdict.verdict == "red":
         _refuse(desk, project, wanted, f"the tests are {verdict.verdict} without it")
         return True
     crash.point("undo.before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -48,3 +49,30 @@ def of_task(db: Db, task: int) -> list[dict[str, Any]]:
            from evidence where task = %s order by id""",
         (task,),
     ).fetchall()
+
+
+def flaked(db: Db, project: int, name: str, tree: str) -> None:
+    """A test that was red and green on the same tree."""
+    db.execute(
+        """insert into evidence (kind, claim, check_spec, digest, state)
+           values ('flaky', %s, %s, %s, 'proven')""",
+        (name, Jsonb({"project": project}), tree),
+    )
+
+
+def flakes_of_week(db: Db, project: int, names: Sequence[str]) -> dict[str, int]:
+    """How often each of these tests flaked in the last seven days."""
+    rows = db.execute(
+        """select claim, count(*)::int as n from evidence
+           where kind = 'flaky' and claim = any (%s) and check_spec = %s
+             and checked > clawd_now() - interval '7 days' group by claim""",
+        (list(names), Jsonb({"project": project})),
+    )
+    return {row["claim"]: row["n"] for row in rows}
+
+
+def week(db: Db) -> str:
+    """This week, as a key."""
+    row = db.execute("select to_char(clawd_now(), 'IYYY-IW') as week").fetchone()
+    assert row is not None
+    return str(row["week"])
