@@ -18,6 +18,7 @@ from clawd.store import outbox
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 15.0
+_WORTH_TELLING_S = 3.0
 _DISK_IS_FULL = "No space left on device"
 
 
@@ -58,8 +59,9 @@ class Outage:
             away_s = monotonic() - self._since
             text = f"clawd waited {away_s:.0f} s and went on by itself: {self._why}"
             now = self._desk.now()
-            with self._desk.db() as db:
-                outbox.put(db, "notice", {"text": text}, f"outage:{now:%Y-%m-%dT%H:%M:%S}")
+            if away_s > _WORTH_TELLING_S:
+                with self._desk.db() as db:
+                    outbox.put(db, "notice", {"text": text}, f"outage:{now:%Y-%m-%dT%H:%M:%S}")
             self._desk.log("outage_over", away_s=round(away_s, 1))
             self._since = None
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+import psycopg
+
 from clawd import loops
 from clawd.adapters import notify, postgres
 from clawd.daemon.opening import database
@@ -92,8 +94,10 @@ class Daemon:
             "watch": loops.Watch(desk).tick,
             "care": loops.Care(desk, conninfo).tick,
         }
-        outage = Outage(desk, lambda: database(desk.home))
-        self.loops = [Loop(name, tick, desk, self.gave_up, outage) for name, tick in ticks.items()]
+        self._outage = Outage(desk, lambda: database(desk.home))
+        self.loops = [
+            Loop(name, tick, desk, self.gave_up, self._outage) for name, tick in ticks.items()
+        ]
         self._conninfo = conninfo
         self._ears: list[threading.Thread] = []
 
@@ -126,6 +130,8 @@ class Daemon:
         listener = postgres.Listener(self._conninfo, on_frozen=lambda: postgres.cut(self.desk.pool))
         while not self.desk.stop.is_set():
             if listener.wait(30.0, self.desk.stop):
+                with contextlib.suppress(psycopg.Error):
+                    self._outage.over()
                 self.wake_all()
         listener.close()
 
@@ -144,6 +150,8 @@ class Daemon:
             if loop.thread is not None:
                 loop.thread.join(20)
         self._work.close()
+        if self.end_runs.is_set():
+            self._work.settle_ended()
         self._check.close()
         self._merge.close()
         self._plan.close()

@@ -44,7 +44,7 @@ class Desk:
     @contextmanager
     def db(self) -> Iterator[Db]:
         """A connection for a few statements; never held while anything else runs."""
-        with self.pool.connection(timeout=30) as connection:
+        with self.pool.connection(timeout=10) as connection:
             yield connection
 
     def hub(self, project: Project) -> Hub:

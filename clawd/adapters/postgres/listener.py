@@ -43,6 +43,7 @@ class Listener:
         application_name: str = "clawd-listener",
         echo_every_s: float | None = None,
         on_frozen: Callable[[], object] = lambda: None,
+        on_lost: Callable[[Exception], object] = lambda error: None,
     ) -> None:
         self._conninfo = conninfo
         self._channel = channel
@@ -50,7 +51,7 @@ class Listener:
         self._echo_every_s = echo_every_s
         if echo_every_s is None and not is_local(conninfo):
             self._echo_every_s = _ECHO_EVERY_S
-        self._on_frozen = on_frozen
+        self._on_frozen, self._on_lost = on_frozen, on_lost
         self._connection: psycopg.Connection[DictRow] | None = None
         self._backoff_s = _BACKOFF_FIRST_S
         self._retry_at = 0.0
@@ -152,6 +153,8 @@ class Listener:
         _log.warning("action=listener_lost error=%r retry_in_s=%.1f", str(error), self._backoff_s)
         self._retry_at = time.monotonic() + self._backoff_s * random.uniform(0.8, 1.2)
         self._backoff_s = min(self._backoff_s * 2, _BACKOFF_LAST_S)
+        if self._echoed or not isinstance(error, _Lost):
+            self._on_lost(error)
 
 
 def _receive(pgconn: pq.abc.PGconn, timeout_s: float) -> set[str]:
