@@ -18,7 +18,7 @@ from tests.sim.rows import Agent, Bug, Goal, Run, Settings, Task, Violation
 from tests.sim.store import Store
 
 END_S = CHAOS_S + 40_000.0
-MOST_EVENTS = 20_000
+MOST_EVENTS, LOOK_S = 20_000, 15.0
 
 
 class World:
@@ -110,12 +110,12 @@ class World:
         for fault in self.faults:
             self.after(fault.at, f"fault {fault.kind}", lambda f=fault: self.nemesis.strike(f))
         self.operator.begin()
-        self.after(30.0, "look", self._look)
+        self.after(LOOK_S, "look", self._look)
         self.after(CHAOS_S, "calm", self._calm_down)
 
     def _look(self) -> None:
         self.promises.stalled()
-        self.after(30.0, "look", self._look)
+        self.after(LOOK_S, "look", self._look)
 
     def _calm_down(self) -> None:
         """Faults end; the operator answers everything; all must come to its end."""
