@@ -86,3 +86,10 @@ def disk_is_full(db: Db, percent: int) -> None:
     text = f"Less than {percent} % of the disk is free: no run starts until there is more."
     db_day = db.execute("select to_char(clawd_now(), 'YYYY-MM-DD') as day").fetchone()
     outbox.put(db, "needs_you", {"text": text}, f"disk:{db_day['day'] if db_day else ''}")
+
+
+def care_failed(db: Db, what: str, error: Exception) -> None:
+    """A part of the house-keeping did not work; told once a day."""
+    text = f"House-keeping ({what}) failed and is tried again in an hour: {error}"
+    db_day = db.execute("select to_char(clawd_now(), 'YYYY-MM-DD') as day").fetchone()
+    outbox.put(db, "needs_you", {"text": text}, f"care:{what}:{db_day['day'] if db_day else ''}")

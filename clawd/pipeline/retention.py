@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from clawd.adapters import dump
 from clawd.adapters.git import merge, tree
 from clawd.adapters.git.intake import raw_ref, run_ref, salvage_ref
+from clawd.errors import ClawdError
 from clawd.model import Project
+from clawd.pipeline import report
 from clawd.pipeline.desk import Desk
 from clawd.store import projects, retention
 
@@ -20,20 +24,38 @@ def care(desk: Desk, conninfo: str) -> None:
     """One round: folders and refs past their days, then whatever is over the disk cap."""
     kept = timedelta(days=desk.config.retention.days)
     with desk.db() as db:
-        old_runs = retention.ended_runs(db, desk.host, kept)
-        old_tasks = retention.ended_tasks(db, kept)
         retention.make_partitions(db)
         cared_for = projects.active(db)
+    parts: dict[str, Callable[[], None]] = {
+        "folders": lambda: _drop_folders(desk, kept),
+        "layers": lambda: _drop_layers(desk),
+        "disk cap": lambda: _keep_under_cap(desk),
+        "backup": lambda: _back_up(desk, conninfo),
+    }
+    for project in cared_for:
+        parts[f"refs of {project.slug}"] = partial(_drop_refs, desk, project, kept)
+    for name, part in parts.items():
+        _attempt(desk, name, part)
+
+
+def _attempt(desk: Desk, name: str, part: Callable[[], None]) -> None:
+    """No part of the house-keeping is worth the daemon: it is told, and tried again next round."""
+    try:
+        part()
+    except (ClawdError, OSError) as error:
+        desk.failed(f"care: {name}", error)
+        with desk.db() as db:
+            report.care_failed(db, name, error)
+
+
+def _drop_folders(desk: Desk, kept: timedelta) -> None:
+    with desk.db() as db:
+        old_runs = retention.ended_runs(db, desk.host, kept)
+        old_tasks = retention.ended_tasks(db, kept)
     for run in old_runs:
         tree.remove(desk.run_folder(run))
     for task in old_tasks:
         tree.remove(desk.home / "tasks" / str(task))
-    for project in cared_for:
-        _drop_refs(desk, project, kept)
-        desk.hub(project).tidy()
-    _drop_layers(desk)
-    _keep_under_cap(desk)
-    _back_up(desk, conninfo)
 
 
 def _drop_refs(desk: Desk, project: Project, kept: timedelta) -> None:
@@ -41,11 +63,12 @@ def _drop_refs(desk: Desk, project: Project, kept: timedelta) -> None:
     hub = desk.hub(project)
     with desk.db() as db:
         runs = retention.runs_of_ended_tasks(db, project.id, kept)
-    known = hub.refs("refs/clawd/")
+    known = hub.refs("refs/clawd")
     for run in runs:
         for name in (raw_ref(run), run_ref(run), salvage_ref(run)):
             if name in known:
                 merge.delete_ref(hub, name, known[name])
+    hub.tidy()
 
 
 def _drop_layers(desk: Desk) -> None:

@@ -42,7 +42,7 @@ ALLOWED = {
     "retention._drop_layers": "removes what has ended; the next round removes the rest",
     "retention._drop_refs": "removes what has ended; the next round removes the rest",
     "retention._keep_under_cap": "removes what has ended; the next round removes the rest",
-    "retention.care": "removes what has ended; the next round removes the rest",
+    "retention._drop_folders": "removes what has ended; the next round removes the rest",
     "review.reuse": ONE,
     "roadmap._broken": ONE,
     "roadmap._confirmed": ONE,
