@@ -179,6 +179,7 @@ create table project (
     check (baseline_verdict in ('unknown', 'green', 'red', 'flaky', 'no_command', 'setup_failed')),
   baseline_log     text not null default '',
   landings_held    text not null default '',
+  not_followed     text not null default '',
   chain_head       text not null default '',
   created_at       timestamptz not null default clawd_now()
 );
@@ -203,6 +204,7 @@ create table goal (
   owner      text not null default 'clawd',
   done_by    text not null default '',
   ticked     boolean not null default false,
+  marked     boolean not null default false,
   chain_head text not null default '',
   created_at timestamptz not null default clawd_now(),
   changed_at timestamptz not null default clawd_now(),

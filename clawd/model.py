@@ -89,6 +89,7 @@ class Project:
     baseline_verdict: str
     baseline_log: str
     landings_held: str
+    not_followed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Goal:
     owner: str
     done_by: str
     ticked: bool
+    marked: bool
     changed_at: datetime
 
 

@@ -25,7 +25,7 @@ POINTS = (
     "check.before", "check.mid", "check.after",
     "review.before", "review.after",
     "verdict.before", "verdict.after",
-    "merge_test.before", "merge_test.after",
+    "tests.after", "merge_test.before", "merge_test.after",
     "bounce.before", "bounce.after",
     "land.before", "land.mid", "land.after", "land.told",
     "prove.before", "prove.after", "goal.after",

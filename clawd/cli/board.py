@@ -99,7 +99,7 @@ def _alarms(board: Board) -> list[str]:
     for project in seen.projects:
         if project.baseline not in ("green", "unknown"):
             found.append(f"{show.one_line(project.slug)}: main is {project.baseline}")
-        for problem in (project.landings_held, project.roadmap_problem):
+        for problem in (project.landings_held, project.not_followed, project.roadmap_problem):
             if problem:
                 found.append(f"{show.one_line(project.slug)}: {show.one_line(problem, 200)}")
     return found

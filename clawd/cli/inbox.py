@@ -10,6 +10,7 @@ from clawd.cli import show
 from clawd.cli.session import Session, open_db
 from clawd.cli.verbs import ID, tell, text_of, verb
 from clawd.store.views import Stopped, Waiting
+from clawd.store.views_news import Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +93,32 @@ def _default_action(item: Stopped) -> str:
     if item.kind == "goal":
         return f"reword it in ROADMAP.md, or clawd goal reopen {item.id}"
     return f"clawd why {item.id}, then clawd task retry {item.id} or clawd task cancel {item.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """What clawd told you, the newest first."""
+
+    notices: list[Notice]
+
+
+@verb("notices", "clawd notices", "clawd notices --last 50", shape=Notices)
+@click.option("--last", type=click.IntRange(1, 1000), default=20, show_default=True,
+              help="How many.")  # fmt: skip
+@click.pass_obj
+def notices_command(session: Session, last: int, as_json: bool) -> None:
+    """What clawd told you: landings with the commands to take and undo them, and alarms."""
+    from clawd.store import views_news  # noqa: PLC0415
+
+    with open_db(session) as db:
+        found = Notices(views_news.notices(db, last))
+    if as_json:
+        show.as_json(found)
+        return
+    for one in reversed(found.notices):
+        show.line(f"{one.at.astimezone():%m-%d %H:%M}  {show.one_line(one.text, 400)}")
+        for name, command in (("take it", one.take), ("undo it", one.undo)):
+            if command:
+                show.line(f"             {name}: {command}")
+    if not found.notices:
+        show.line("There is no news yet.")

@@ -101,9 +101,11 @@ def _print_status(found: Status) -> None:
                   f"{show.usd(money.limit_micros)} on {money.period}")  # fmt: skip
     for project in found.projects:
         held = f"; landings held: {show.one_line(project.landings_held, 200)}"
+        behind = f"; your checkout does not follow: {show.one_line(project.not_followed, 200)}"
         problem = f"; ROADMAP.md: {show.one_line(project.roadmap_problem, 200)}"
         show.line(f"main   {show.one_line(project.slug)} is {project.baseline}"
                   + (held if project.landings_held else "")
+                  + (behind if project.not_followed else "")
                   + (problem if project.roadmap_problem else ""))  # fmt: skip
     _print_work(found)
     _print_trouble(found)

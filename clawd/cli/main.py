@@ -41,6 +41,7 @@ SECTIONS = {
     },
     "Decide": {
         "inbox": Entry("inbox", "What waits for you."),
+        "notices": Entry("inbox", "What clawd told you: landings, alarms."),
         "answer": Entry("inbox", "Answer a question."),
         "approve": Entry("inbox", "Say yes to what was asked."),
         "reject": Entry("inbox", "Say no to what was asked."),

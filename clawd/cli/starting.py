@@ -11,6 +11,7 @@ import click
 
 from clawd.cli import show
 from clawd.cli.session import Session, daemon_pid
+from clawd.cli.telling import telling
 from clawd.cli.verbs import USD, verb
 from clawd.errors import NotRunning, UsageError
 
@@ -76,7 +77,7 @@ def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **cho
     """
     from clawd import daemon  # noqa: PLC0415
 
-    if not _is_known(session, path.absolute()):
+    if not _is_ready(session, path.absolute()):
         from clawd import setup  # noqa: PLC0415
 
         seen = setup.init(
@@ -85,7 +86,8 @@ def run_command(session: Session, /, path: Path, yes: bool, as_json: bool, **cho
         setup.require_ready(seen)
     show.line("clawd works here until Ctrl-C. In another terminal: clawd status --watch")
     sys.stdout.flush()
-    code = daemon.main(session.home, foreground=True, say=_progress)
+    with telling(session):
+        code = daemon.main(session.home, foreground=True, say=_progress)
     _stop_database(session)
     return code
 
@@ -115,6 +117,8 @@ def down_command(session: Session, keep_runs: bool, as_json: bool) -> int:
     Exit code 3 when it was not running.
     """
     if daemon_pid(session.home) is None:
+        if session.home.is_dir():
+            _stop_database(session)  # a command may have left it for the next one
         raise NotRunning("The daemon is not running.", "Start it: clawd up")
     from clawd import daemon  # noqa: PLC0415
 
@@ -199,6 +203,16 @@ def _is_known(session: Session, path: Path) -> bool:
     known = config.load(session.home).projects.values() if session.home.is_dir() else ()
     resolved = path.resolve()
     return any(Path(project.path).expanduser().resolve() == resolved for project in known)
+
+
+def _is_ready(session: Session, path: Path) -> bool:
+    """Known, and nothing that `doctor` sees keeps agents from starting."""
+    if not _is_known(session, path):
+        return False
+    from clawd import doctor  # noqa: PLC0415
+
+    needed = {"cage", "claude", "login", "config"}
+    return not any(f.ok is False and f.name in needed for f in doctor.check(session.home))
 
 
 def _said(verb_name: str, text: str, pid: int | None, as_json: bool) -> int:

@@ -25,7 +25,7 @@ from clawd.config.pages import default_text, reference_markdown
 from clawd.config.projects import with_project
 from clawd.config.reading import read_section
 from clawd.config.strict import ConfigBroken, read_yaml
-from clawd.model import Role
+from clawd.model import Landing, Role
 
 FILE_NAME = "clawd.yaml"
 
@@ -86,6 +86,7 @@ def read(text: str) -> Config:
     _judge_lease(config)
     _judge_names(config)
     _judge_paths(config)
+    _judge_landing(config)
     return config
 
 
@@ -105,6 +106,16 @@ def _judge_names(config: Config) -> None:
     unfit = [name for name in names if not name.isprintable() or not 0 < len(name) <= 40]
     if unfit:
         raise ConfigBroken(f"clawd.yaml: {unfit[0][:40]!r} is no name for an agent.")
+
+
+def _judge_landing(config: Config) -> None:
+    for slug in ("", *config.projects):
+        landing = config.landing_of(slug) if slug else config.landing
+        if landing is Landing.PUSH:
+            where = f"projects.{slug}.landing" if slug else "landing"
+            raise ConfigBroken(
+                f"clawd.yaml: {where}: push is off in this version.", "Choose follow or branch."
+            )
 
 
 def _judge_paths(config: Config) -> None:

@@ -7,12 +7,13 @@ from datetime import timedelta
 from time import monotonic
 
 from clawd.model import Project
-from clawd.pipeline import baseline, patrol, undo, verify
+from clawd.pipeline import baseline, patrol, takeover, undo, verify
 from clawd.pipeline.desk import IDLE_S, Desk
 from clawd.pipeline.train import Train
 from clawd.store import landings, projects, tasks
 
 REFILL_AFTER_S = 0.4
+FOLLOW_AGAIN_S = 30.0
 # Who moves main: one host at a time, for so long after its last sign.
 DUTY = timedelta(seconds=60)
 
@@ -26,6 +27,7 @@ class Merge:
         self._patrol_at: dict[int, float] = {}
         self._refresh_at: dict[int, float] = {}
         self._refill_at: dict[int, float] = {}
+        self._follow_at: dict[int, float] = {}
 
     def close(self) -> None:
         """Ends the tests under way."""
@@ -60,9 +62,10 @@ class Merge:
             patrol.compare_with_hub(desk, project)
             self._patrol_at[project.id] = self._next_patrol()
         current = self._refreshed(project)
-        if monotonic() >= self._patrol_at[project.id] and current.baseline_verdict == "green":
-            desk.log("patrol", project=project.slug, found=patrol.retest(desk, current))
+        if monotonic() >= self._patrol_at[project.id]:
+            self._patrol(current)
             self._patrol_at[project.id] = self._next_patrol()
+        self._follow(current)
         moved = False
         if not self._paused(current):
             moved = undo.turn(desk, current) or self._train.turn(current)
@@ -105,6 +108,19 @@ class Merge:
         if monotonic() >= self._refill_at.setdefault(project.id, monotonic() + REFILL_AFTER_S):
             del self._refill_at[project.id]
             stock.refill(self._desk.hub(project).resolve(project.main_ref))
+
+    def _patrol(self, project: Project) -> None:
+        """Main on the timer: what was green may have turned, what was red may have been luck."""
+        if project.baseline_verdict == "green":
+            found = patrol.retest(self._desk, project)
+            self._desk.log("patrol", project=project.slug, found=found)
+        else:
+            baseline.look_again(self._desk, project)
+
+    def _follow(self, project: Project) -> None:
+        if monotonic() >= self._follow_at.get(project.id, 0.0):
+            self._follow_at[project.id] = monotonic() + FOLLOW_AGAIN_S
+            takeover.follow_again(self._desk, project)
 
     def _paused(self, project: Project) -> bool:
         """A pause stops claims and landings; runs under way go on."""

@@ -66,6 +66,14 @@ class Work:
         if error is not None:
             self._desk.failed("work", error)
 
+    def settle_ended(self) -> None:
+        """What ended because we go down is settled by us, not by the next start."""
+        try:
+            for run, result in recover.ended(self._desk, set()):
+                recover.settle(self._desk, run, result)
+        except Exception as error:
+            self._desk.failed("settle", error)
+
     def close(self) -> None:
         """Waits for what is being laid or settled; the processes themselves go on."""
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -61,7 +61,9 @@ def _take_in(desk: Desk, project: Project) -> None:
 
 def _note_new_main(desk: Desk, project: Project, commit: str, what: str) -> None:
     with desk.db() as db, db.transaction():
-        projects.note(db, project.id, operator_oid=commit, landings_held="")
+        projects.note(
+            db, project.id, operator_oid=commit, landings_held="", not_followed="main moved"
+        )
         moves.tell(db, "project", project.id, "main_moved", what, facts=Facts({"main": commit}))
 
 
@@ -80,7 +82,16 @@ def _hold_landings(desk: Desk, project: Project, files: list[str]) -> None:
         report.needs_you(db, project, question, dedupe=f"diverged:{project.id}:{listed}")
 
 
-def _judge(desk: Desk, project: Project, main: str, tree: str, runs: int) -> None:
+def look_again(desk: Desk, project: Project) -> None:
+    """Main that is not green may have been judged by bad luck or a bad hour: a fresh look."""
+    hub = desk.hub(project)
+    main = hub.resolve(project.main_ref)
+    _judge(desk, project, main, hub.tree_of(main), runs=1, fresh=True)
+
+
+def _judge(
+    desk: Desk, project: Project, main: str, tree: str, runs: int, *, fresh: bool = False
+) -> None:
     if not project.test_cmd:
         _settle(desk, project, tree, "no_command", "no test command is configured")
         return
@@ -89,7 +100,7 @@ def _judge(desk: Desk, project: Project, main: str, tree: str, runs: int) -> Non
         if isinstance(layer, SetupFailed):
             _settle(desk, project, tree, "setup_failed", layer.output)
             return
-        verdict = judge_tree(desk, project, main, layer, runs=runs)
+        verdict = judge_tree(desk, project, main, layer, runs=runs, fresh=fresh)
     except Stopped:
         return
     # A single flake is written down and does not stop a night's work; of three runs it does.

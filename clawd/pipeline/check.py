@@ -17,6 +17,7 @@ from clawd.policy.failure import Reason
 from clawd.running.records import Why
 from clawd.store import evidence, landings, moves, runs, tasks
 from clawd.store.landings import TestVerdict
+from clawd.store.rows import Db
 
 STORED_OUTPUT_CHARS = 8_000
 
@@ -118,11 +119,23 @@ def _setup_clause(failed: SetupFailed) -> Json:
     return {"id": "setup", "run": "set-up", "rc": 1, "ok": False, "wall_ms": 0, "output": output}
 
 
+def _still_asked(db: Db, task: Task) -> bool:
+    """Whether the task stands as it stood when the check began."""
+    fresh = tasks.by_id(db, task.id)
+    if fresh is None or fresh.state != "review":
+        return False
+    return (fresh.fence, fresh.candidate, fresh.contract_version) == (
+        task.fence, task.candidate, task.contract_version,
+    )  # fmt: skip
+
+
 def _settle(
     desk: Desk, project: Project, task: Task, candidate: Candidate, results: list[Json]
 ) -> None:
     red = [r for r in results if not r["ok"]]
     with desk.db() as db, db.transaction():
+        if not _still_asked(db, task):
+            return  # edited, cancelled or taken while it was checked: this says nothing any more
         proofs = tuple(
             evidence.add(
                 db,

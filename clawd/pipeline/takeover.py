@@ -19,7 +19,7 @@ EVENTS = {"land": "land", "revert": "revert"}
 
 def after_landing(desk: Desk, project: Project, intent: LandingRow) -> None:
     """Marks the landing, moves its task, keeps the baseline and shows it to the operator."""
-    not_followed = show(desk, project, intent.new_main)
+    not_followed = follow(desk, project, intent.new_main)
     crash.point("land.after")
     with desk.db() as db, db.transaction():
         task = tasks.by_id(db, intent.task)
@@ -63,6 +63,22 @@ def _tell(db: Db, project: Project, task: Task, intent: LandingRow, not_followed
     else:
         text = f"Task {task.id} was taken back out of main: {task.title}"
         report.notice(db, project, text, dedupe=f"reverted:{intent.id}")
+
+
+def follow(desk: Desk, project: Project, commit: str) -> str:
+    """`show`, with the reason kept where `clawd status` finds it until it is gone."""
+    why = show(desk, project, commit)
+    told = why if project.landing is Landing.FOLLOW else ""
+    if told != project.not_followed:
+        with desk.db() as db:
+            projects.note(db, project.id, not_followed=told)
+    return why
+
+
+def follow_again(desk: Desk, project: Project) -> None:
+    """What was in the way of following may be gone: tried again now and then."""
+    if project.not_followed:
+        follow(desk, project, desk.hub(project).resolve(project.main_ref))
 
 
 def show(desk: Desk, project: Project, commit: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from clawd.adapters import crash
 from clawd.adapters.cage import Network
 from clawd.adapters.git import tree
 from clawd.model import Contract, Project
@@ -43,6 +44,7 @@ def judge_tree(
     if desk.config.train.retry_red and len(seen) == 1 and seen[0].verdict == "red":
         seen.append(_run_once(desk, project, commit, layer, 1))
     verdict = _join(seen)
+    crash.point("tests.after")
     with desk.db() as db, db.transaction():
         landings.remember_tests(db, project.id, oid, command, layer.digest, verdict)
         if verdict.verdict == "flaky":

@@ -120,9 +120,11 @@ class Train:
         with self._desk.db() as db:
             waiting = tasks.merging(db, project.id)
         waiting = [task for task in waiting if green or task.mends]
-        present = {task.id for task in waiting}
-        for probe in [p for p in line.probes if not present.issuperset(p)]:
-            self._abort(project, line.probes.pop(probe))
+        present = {task.id: task.candidate for task in waiting}
+        for probe, tested in list(line.probes.items()):
+            cars = tested.coupled.cars
+            if any(present.get(car.task.id) != car.candidate.id for car in cars):
+                self._abort(project, line.probes.pop(probe))
         seen = {probe: tested.seen for probe, tested in line.probes.items()}
         urgency = {t.id: (-1 if t.front else 0) * 1_000_000 + t.priority for t in waiting}
         order = policy.reorder([t.id for t in waiting], seen, urgency)

@@ -77,8 +77,8 @@ def tick(desk: Desk, project: Project) -> bool:
     hub = desk.hub(project)
     main = hub.resolve(project.main_ref)
     text = hub.read(main, ROADMAP)
-    ticked = _ticked(text, due) if text is not None else None
-    if ticked is None or text is None or ticked == text:
+    ticked, due = _ticked(text, due)
+    if ticked == text:
         _mark(desk, due)
         return False
     commit = _commit(desk, project, main, ticked, due)
@@ -104,26 +104,32 @@ def tick(desk: Desk, project: Project) -> bool:
             )  # fmt: skip
         _mark(desk, due)
         crash.point("tick.after")
-        takeover.show(desk, project, commit)
+        takeover.follow(desk, project, commit)
     return True
 
 
 def _box_is_wrong(goal: Goal) -> bool:
-    """Done by us and not ticked yet, or ticked and taken back since."""
-    if goal.ticked:
+    """Done by us and not ticked yet, or ticked by us and taken back since."""
+    if goal.marked:
         return goal.state == "planned" and goal.reason == Reason.REVERTED
-    return goal.state == "done" and goal.done_by == "clawd"
+    return goal.state == "done" and goal.done_by == "clawd" and not goal.ticked
 
 
-def _ticked(raw: bytes, due: list[Goal]) -> bytes | None:
+def _ticked(raw: bytes | None, due: list[Goal]) -> tuple[bytes, list[Goal]]:
+    """The file with its boxes right, and the goals it has a line for; others wait for theirs."""
+    found: list[Goal] = []
     try:
-        text = roadmap.decode(raw)
+        text = roadmap.decode(raw or b"")
         for goal in due:
-            mark = roadmap.untick if goal.ticked else roadmap.tick
-            text = mark(text, goal.title, goal.line, goal.ident)
+            marks = (roadmap.tick, roadmap.untick)
+            want, other = marks[::-1] if goal.marked else marks
+            after = want(text, goal.title, goal.line, goal.ident)
+            if after != text or other(text, goal.title, goal.line, goal.ident) != text:
+                found.append(goal)
+            text = after
     except roadmap.RoadmapBroken:
-        return None
-    return text.encode()
+        return raw or b"", []
+    return text.encode(), found
 
 
 def _commit(desk: Desk, project: Project, main: str, text: bytes, due: list[Goal]) -> str:
@@ -137,4 +143,4 @@ def _commit(desk: Desk, project: Project, main: str, text: bytes, due: list[Goal
 def _mark(desk: Desk, due: list[Goal]) -> None:
     with desk.db() as db:
         for goal in due:
-            goals.mark_ticked(db, goal.id, not goal.ticked)
+            goals.mark_marked(db, goal.id, not goal.marked)

@@ -49,10 +49,10 @@ class Tier:
     protected: Protected = setting(
         Protected.HOLD,
         "Changes to existing tests, CI, dependencies and agents' config: `hold` for you, allow "
-        "when the contract lists them, or the same with dependencies held.",
+        "when the contract lists them, or the same with dependencies held. Not applied yet.",
     )
     promote_after: int = setting(
-        0, "Consecutive landings, still green, before the next tier; 0 is never.", least=0
+        0, "Consecutive landings before the next tier; 0 is never. Not applied yet.", least=0
     )
 
 

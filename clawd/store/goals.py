@@ -101,8 +101,13 @@ def put_off(db: Db, goal: int, until: datetime, reason: str) -> None:
 
 
 def mark_ticked(db: Db, goal: int, ticked: bool) -> None:
-    """How the goal's box stands in the file, so that a tick of ours is not taken for theirs."""
+    """How the goal's box stood when the file was last read."""
     db.execute("update goal set ticked = %s where id = %s", (ticked, goal))
+
+
+def mark_marked(db: Db, goal: int, marked: bool) -> None:
+    """What clawd's own commit made of the box; the operator's file may not have it yet."""
+    db.execute("update goal set marked = %s where id = %s", (marked, goal))
 
 
 def rename(db: Db, goal: int, ident: str) -> None:

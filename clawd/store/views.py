@@ -175,7 +175,7 @@ def project_lines(db: Db, tally: dict[str, dict[str, int]] | None = None) -> lis
     tally = _tally(db) if tally is None else tally
     rows = db.execute(
         """select p.slug, p.path, p.main_ref, p.landing, p.baseline_verdict as baseline,
-             p.landings_held, p.roadmap_problem,
+             p.landings_held, p.not_followed, p.roadmap_problem,
              coalesce((select z.reason from pause z where z.scope = 'project' and z.key = p.slug
                and (z.until is null or z.until > clawd_now())), '') as paused
            from project p where p.state = 'active' order by p.id"""

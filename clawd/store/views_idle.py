@@ -32,6 +32,7 @@ class ProjectLine:
     landing: str
     baseline: str
     landings_held: str
+    not_followed: str
     roadmap_problem: str
     paused: str
     open_tasks: int

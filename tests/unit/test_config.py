@@ -46,7 +46,7 @@ projects:
   shop:
     path: /code/my shop
     test: python3 -m unittest
-    landing: push
+    landing: follow
     setup_key: [requirements.txt]
     network_for_tests: true
   other: {path: /code/other, test_timeout_s: 60}
@@ -74,7 +74,7 @@ def test_every_kind_of_key_is_read_over_the_defaults() -> None:
     assert config.tiers[TierName.JUNIOR].usd_micros == 3_000_000
     assert config.budget.day_micros == 2_500_000
     assert (config.sandbox, config.login, config.tries) == (Sandbox.NONE, Login.INHERIT, 2)
-    assert config.landing_of("shop") is Landing.PUSH
+    assert config.landing_of("shop") is Landing.FOLLOW
     assert config.landing_of("other") is Landing.BRANCH
     assert config.test_timeout_of("shop") == 1800
     assert config.test_timeout_of("other") == 60
@@ -254,7 +254,7 @@ NEW = ProjectSettings(
     path="/code/my shop/ü",
     test="pytest -k 'a: b' # x",
     setup_key=("*.lock", "true", "1"),
-    landing=Landing.PUSH,
+    landing=Landing.FOLLOW,
     weight=3,
     network_for_tests=True,
 )
@@ -322,3 +322,8 @@ def test_the_home_comes_from_the_environment_or_is_in_the_users_own() -> None:
 def test_the_database_url_is_the_only_other_variable() -> None:
     assert database_url({"CLAWD_DATABASE_URL": "postgresql://h/d"}) == "postgresql://h/d"
     assert database_url({"CLAWD_DATABASE_URL": ""}) is None
+
+
+def test_push_is_off_and_says_so() -> None:
+    said = refusal("landing: push")
+    assert said == "clawd.yaml: landing: push is off in this version. Choose follow or branch."

@@ -105,7 +105,7 @@ def salvage(
         if parent is None or tree != hub.tree_of(parent):
             identity = Identity("clawd", "clawd@localhost")
             parents = [parent] if parent else []
-            kept = hub.commit(tree, parents, f"Salvage of run {run_id}", identity, when)
+            kept = hub.commit(tree, parents, UNCOMMITTED, identity, when)
         if kept is None or kept == base:
             return None
         hub.point(salvage_ref(run_id), kept)
