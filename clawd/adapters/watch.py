@@ -16,6 +16,8 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from clawd.adapters.regular import read_regular
+
 _LOG = logging.getLogger("clawd")
 _STOP_WAIT_S = 5.0
 _LOOK_S = 60.0
@@ -165,7 +167,6 @@ def _end(observer: BaseObserver) -> None:
 def _digest(path: Path) -> str:
     """The hash of the content; empty when there is no readable file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read(_READ_LIMIT_BYTES)).hexdigest()
+        return hashlib.sha256(read_regular(path, _READ_LIMIT_BYTES)).hexdigest()
     except OSError:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from clawd.adapters.regular import read_regular
 from clawd.errors import ClawdError, Refused
 from clawd.model import Goal, GoalState, Project
 from clawd.policy import roadmap
@@ -14,6 +15,7 @@ from clawd.store import edits, moves, projects
 from clawd.store.rows import Db
 
 ROADMAP = "ROADMAP.md"
+READ_LIMIT_BYTES = 4_000_000
 
 
 def add_goal(
@@ -59,7 +61,7 @@ def reopen_goal(db: Db, goal: int, *, by: By = OPERATOR) -> Outcome:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_regular(path, READ_LIMIT_BYTES).decode()
     except FileNotFoundError:
         return "# Roadmap\n"
     except (OSError, UnicodeDecodeError) as error:
@@ -89,6 +91,7 @@ def _appended(before: str, title: str, body: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    path = Path(os.path.realpath(path))  # a link stays a link
     draft = path.with_name(f".{path.name}.clawd")
     try:
         with draft.open("w", encoding="utf-8", newline="") as file:

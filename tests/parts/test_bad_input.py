@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from clawd.pipeline import retention
+from clawd import steer
+from clawd.adapters.watch import RoadmapWatch
+from clawd.pipeline import retention, roadmap
 from tests.whole.line import FILES, Line, open_line
 
 
@@ -42,3 +45,39 @@ def test_house_keeping_that_fails_is_told_and_leaves_the_rest_alone(line: Line) 
     told = line.rows("select body from outbox where dedupe like 'care:%%'")
     assert len(told) == 1
     assert "backup" in told[0]["body"]["text"]
+
+
+@pytest.mark.parametrize("odd", ["pipe", "device", "folder", "loop"])
+def test_a_roadmap_that_is_no_file_is_told_and_the_next_save_is_read(line: Line, odd: str) -> None:
+    # Opening a pipe waits for a writer: the planning loop and the watch stood still for ever.
+    path = line.repos["sample"] / "ROADMAP.md"
+    path.unlink()
+    if odd == "pipe":
+        os.mkfifo(path)
+    elif odd == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if odd == "device" else path)
+    seen: list[int] = []
+    watch = RoadmapWatch(path, lambda: seen.append(1), debounce_s=0.01)
+    try:
+        assert "cannot be read" in roadmap.read(line.desk, line.project()).problem
+        path.rmdir() if odd == "folder" else path.unlink()
+        path.write_text("# Roadmap\n\n- [ ] A goal\n")
+        assert watch.poll() or seen
+        assert roadmap.read(line.desk, line.project()) == roadmap.Reading(1, "")
+    finally:
+        watch.stop()
+
+
+def test_a_goal_is_added_to_a_linked_roadmap_without_replacing_the_link(line: Line) -> None:
+    repo = line.repos["sample"]
+    (repo / "ROADMAP.md").rename(repo / "notes" / "plan.md")
+    (repo / "notes" / "plan.md").write_bytes(b"# Plan\r\n\r\n- [ ] One\r\n")
+    (repo / "ROADMAP.md").symlink_to("notes/plan.md")
+
+    with line.desk.db() as db:
+        steer.add_goal(db, line.project(), "Two")
+
+    assert (repo / "ROADMAP.md").is_symlink()
+    assert (repo / "notes" / "plan.md").read_bytes() == b"# Plan\r\n\r\n- [ ] One\r\n- [ ] Two\r\n"

@@ -13,6 +13,7 @@ import git
 
 from clawd.adapters.git.bare import Bare
 from clawd.adapters.git.command import MEGABYTE, GitError, oid, ref, run, run_as_operator
+from clawd.adapters.regular import read_regular
 from clawd.errors import ClawdError
 
 ANSWER_WITHIN_S = 60.0
@@ -128,13 +129,13 @@ def read_file(
     found = inspect(path)
     if found.branch == branch and not found.bare:
         try:
-            with (found.path / name).open("rb") as file:
-                return FileText(file.read(limit_bytes), "working copy")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            data = read_regular(found.path / name, limit_bytes)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            remedy = f"Make it readable: chmod u+r {shlex.quote(str(found.path / name))}"
+            remedy = f"Look at it: ls -ld {shlex.quote(str(found.path / name))}"
             raise ClawdError(f"{name} cannot be read: {error.strerror}.", remedy) from error
+        return FileText(data, "working copy")
     theirs = Bare(found.git_dir)
     commit = theirs.head(f"refs/heads/{branch}")
     data = theirs.read(commit, name, limit_bytes) if commit else None
