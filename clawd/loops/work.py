@@ -17,6 +17,9 @@ from clawd.pipeline.claim import Taken
 from clawd.pipeline.desk import IDLE_S, Desk
 
 WORKERS = 4
+# No task is claimed long before a worker is free to start it: what ended is settled in between,
+# and a review does not wait behind a queue of beginnings.
+UNDER_WAY = 2 * WORKERS
 
 
 class Work:
@@ -38,14 +41,18 @@ class Work:
         review.reuse(self._desk)
         self._dispatch(claim.next_qa, review.start)
         self._dispatch(claim.next_dev, develop.start)
-        return 1.0 if busy else IDLE_S
+        with self._lock:
+            left = len(self._busy)
+        if left >= UNDER_WAY:
+            return 0.1
+        return 1.0 if left else IDLE_S
 
     def _dispatch(
         self,
         find: Callable[[Desk], Taken | None],
         begin: Callable[[Desk, Taken], None],
     ) -> None:
-        while not self._desk.stop.is_set():
+        while not self._desk.stop.is_set() and len(self._busy) < UNDER_WAY:
             taken = find(self._desk)
             if taken is None:
                 return

@@ -50,9 +50,8 @@ def next_dev(desk: Desk) -> Taken | None:
         caps = {p.id: _share(desk, db, p) for p in projects.active(db)}
         for agent in idle:
             choice = schedule.choose(
-                [_ready(t) for t in ready], [_live(t) for t in under_way], caps, agent.id, now,
-                overlaps,
-            )  # fmt: skip
+                [_ready(t) for t in ready], under_way, caps, agent.id, now, overlaps
+            )
             taken = _take(desk, db, Role.DEV, agent, choice.tasks, now, choice.held)
             if taken is not None:
                 return taken
@@ -200,7 +199,7 @@ def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
 def _has_slot(desk: Desk, db: Db) -> bool:
     if desk.freeze_file.exists() or not has_disk(desk) or not _has_memory(desk):
         return False
-    return len(runs.live(db)) < desk.config.limits.max_live
+    return runs.count_live(db) < desk.config.limits.max_live
 
 
 def has_disk(desk: Desk) -> bool:
@@ -234,11 +233,6 @@ def _tier(desk: Desk, db: Db, agent: Agent, project: int) -> tuple[TierName, Tie
 
 def _ready(task: Task) -> schedule.Ready:
     return schedule.Ready(task.id, task.project, task.scope, task.prefer_agent, task.prefer_until)
-
-
-def _live(task: Task) -> schedule.Live:
-    working = task.state in ("claimed", "running")
-    return schedule.Live(task.id, task.project, task.scope, working)
 
 
 def _day_envelope(desk: Desk, db: Db, now: datetime) -> ledger.Envelope:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import product, takewhile
 
 _FORBIDDEN_TOPS = frozenset({".git", ".clawd"})
 _ROADMAP = "roadmap.md"
@@ -19,6 +19,12 @@ def inside(path: str, scopes: Sequence[str]) -> bool:
 
 def overlaps(scopes_a: Sequence[str], scopes_b: Sequence[str]) -> bool:
     """Whether some file could belong to both; in doubt yes. No scope at all is every file."""
+    return _overlap(tuple(scopes_a), tuple(scopes_b))
+
+
+@lru_cache(maxsize=16_384)
+def _overlap(scopes_a: tuple[str, ...], scopes_b: tuple[str, ...]) -> bool:
+    """Each decision asks again for nearly the same pairs."""
     if not scopes_a or not scopes_b:
         return True
     return any(_meet(_plain(a), _plain(b)) for a, b in product(scopes_a, scopes_b))
@@ -67,7 +73,16 @@ def _matcher(scope: str) -> re.Pattern[str]:
 
 def _meet(a: str, b: str) -> bool:
     """Two globs: folder by folder, until one ends (it holds the rest) or they cannot agree."""
+    for one, other in zip(_fixed(a), _fixed(b), strict=False):
+        if one != other:
+            return False  # nearly every pair of a long queue ends here, and cheaply
     return _meet_parts(tuple(a.split("/")), tuple(b.split("/")))
+
+
+@lru_cache(maxsize=4096)
+def _fixed(scope: str) -> tuple[str, ...]:
+    """The folders a glob begins with that are names and no patterns."""
+    return tuple(takewhile(lambda part: part != "." and not _is_glob(part), scope.split("/")))
 
 
 @lru_cache(maxsize=16_384)

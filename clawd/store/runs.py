@@ -29,6 +29,13 @@ def live(db: Db, host: str | None = None) -> list[Run]:
     )
 
 
+def count_live(db: Db) -> int:
+    """How many runs of all hosts have not ended."""
+    row = db.execute(f"select count(*)::int as n from run where state in {_LIVE}").fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
 def of_task(db: Db, task: int) -> list[Run]:
     """Every run of a task, oldest first."""
     return many(db, Run, f"select {_COLUMNS} from run where task = %s order by id", (task,))

@@ -11,6 +11,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from clawd.model import NO_FACTS, Answer, Clause, Contract, Facts, Task
+from clawd.policy.schedule import Live
 from clawd.store import moves
 from clawd.store.rows import Db, columns, many, one
 
@@ -262,6 +263,10 @@ def arrival(db: Db, task: int, state: str = "backlog") -> Arrival | None:
     )
 
 
-def under_way(db: Db) -> list[Task]:
+def under_way(db: Db) -> list[Live]:
     """Tasks whose work is running or has not landed yet: the files they touch are taken."""
-    return in_state(db, "claimed", "running", "review", "merging")
+    rows = db.execute(
+        """select id, project, scope, state in ('claimed', 'running') as working from task
+           where state in ('claimed', 'running', 'review', 'merging')"""
+    )
+    return [Live(row["id"], row["project"], tuple(row["scope"]), row["working"]) for row in rows]
