@@ -129,13 +129,12 @@ def read_file(
     found = inspect(path)
     if found.branch == branch and not found.bare:
         try:
-            data = read_regular(found.path / name, limit_bytes)
+            return FileText(read_regular(found.path / name, limit_bytes), "working copy")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             remedy = f"Look at it: ls -ld {shlex.quote(str(found.path / name))}"
             raise ClawdError(f"{name} cannot be read: {error.strerror}.", remedy) from error
-        return FileText(data, "working copy")
     theirs = Bare(found.git_dir)
     commit = theirs.head(f"refs/heads/{branch}")
     data = theirs.read(commit, name, limit_bytes) if commit else None
