@@ -48,11 +48,11 @@ def judge_tree(
     with desk.db() as db, db.transaction():
         landings.remember_tests(db, project.id, oid, command, layer.digest, verdict)
         if verdict.verdict == "flaky":
-            _note_flake(db, project, oid, verdict)
+            note_flake(db, project, oid, verdict)
     return verdict
 
 
-def _note_flake(db: Db, project: Project, tree_oid: str, verdict: TestVerdict) -> None:
+def note_flake(db: Db, project: Project, tree_oid: str, verdict: TestVerdict) -> None:
     """The same tree, two answers: evidence, and a task for what does it again and again."""
     names = flake.failing_tests(verdict.output) or ("the test command",)
     for name in names:
