@@ -19,6 +19,7 @@ from clawd import loops
 from clawd.adapters import notify, postgres
 from clawd.daemon.opening import database
 from clawd.daemon.outage import Outage, is_outage
+from clawd.pipeline import recover
 from clawd.pipeline.desk import Desk
 from clawd.running import launch
 
@@ -103,6 +104,7 @@ class Daemon:
 
     def run(self) -> int:
         """Until a signal or a loop that keeps failing; then the ordered stop."""
+        recover.end_left_commands(self.desk)
         with _wake_socket(self.desk) as datagrams:
             self._listen("listen", self._hear_database)
             self._listen("hints", lambda: self._hear_keepers(datagrams))

@@ -15,6 +15,7 @@ from clawd.store import goals, moves, projects, runs, tasks
 from clawd.store.rows import Db
 
 OTHER_HOST_GRACE = timedelta(minutes=10)
+COMMAND_ENDS_WITHIN_S = 10.0
 
 
 def ended(desk: Desk, starting: set[int]) -> list[tuple[Run, Result]]:
@@ -36,6 +37,20 @@ def ended(desk: Desk, starting: set[int]) -> list[tuple[Run, Result]]:
             case Alive():
                 pass
     return found
+
+
+def end_left_commands(desk: Desk) -> int:
+    """Ends checks and tests that a dead daemon left: nobody reads what they say any more.
+
+    At the daemon's start only: the same command is started again under the same mark.
+    """
+    folders = [path for path in desk.run_folder(0).parent.glob("*") if not path.name.isdigit()]
+    left = [path for path in folders if isinstance(launch.look(path), Alive)]
+    for folder in left:
+        launch.stop(folder, "its daemon died")
+    for folder in left:
+        launch.wait(folder, COMMAND_ENDS_WITHIN_S, desk.stop)
+    return len(left)
 
 
 def _gone(reason: str) -> Result:

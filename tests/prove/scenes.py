@@ -52,7 +52,7 @@ def _layer(line: Line) -> None:
 
 
 def _one(line: Line) -> None:
-    line.add("Taken back")
+    line.add("Only one")
 
 
 def _undo() -> Nudge:
@@ -112,6 +112,7 @@ SCENES = {
     scene.name: scene
     for scene in (
         Scene("work", _work),
+        Scene("plain", _one),
         Scene("goal", _goal),
         Scene("layer", _layer, project=SETUP),
         Scene("undo", _one, _undo, ("rolled_back",)),

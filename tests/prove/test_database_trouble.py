@@ -153,7 +153,7 @@ def test_a_server_that_turned_read_only_is_waited_for(line: Line) -> None:
             _cut_all(line.conninfo)
 
         with ground.running(line) as running:
-            wait_for(lambda: ground.is_up(line))
+            wait_for(line.desk.beat_file.exists)
             read_only("on")
             with psycopg.connect(line.conninfo, autocommit=True) as own:
                 own.execute("set default_transaction_read_only = off")

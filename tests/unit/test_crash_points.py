@@ -36,6 +36,7 @@ ALLOWED = {
     "patrol._take_back": ONE,
     "patrol.compare_with_hub": ONE,
     "recover.could_not_start": ONE,
+    "recover.end_left_commands": "asks a process to end; asked again at the next start",
     "recover.end_stale": "asks a process to end; asked again as long as it lives",
     "recover.heartbeat": "asks a process to end; asked again as long as it lives",
     "recover.scan": ONE,
