@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -229,6 +230,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10_000, help="files of the large workspace")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a bar is missed")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the fleet goes down with us
     print(f"bench/scale: {machine()}")
     held = []
     with private_home("scale") as folder:
