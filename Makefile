@@ -24,7 +24,7 @@ fix: setup  ## what can be put right by itself
 
 bench:  ## the figures, one after the other, on this machine
 	@./scripts/test --bench
-	@for each in claim latency idle; do \
+	@for each in claim latency idle scale; do \
 	  if [ -x bench/$$each ]; then ./bench/$$each; else $(PY) bench/$$each.py; fi || exit 1; done
 
 prove: setup  ## the long proofs, under an hour; writes docs/proof.md
