@@ -22,7 +22,9 @@ from tests.whole.line import Line
 
 VICTIMS = {"daemon": 34, "agent": 24, "keeper": 14, "backend": 16, "postgres": 12}
 SPECS = ("", "", "", "[behave: sleep 1]", "[behave: revise]", "[behave: write notes/shared.md {n}]")
-QUEUE = 3  # tasks that wait at any time
+UNDER_WAY = 14  # open tasks at any time: enough that something is always ready
+_OPEN = """select from task where state not in
+  ('done', 'cancelled', 'rolled_back', 'parked', 'waiting')"""
 
 
 @dataclass
@@ -62,8 +64,8 @@ class Soak:
             self._claims_before = calm(self._claims)
             self._began = time.monotonic()
             self._daemon = ground.start(self.line, CLAWD_DATABASE_URL="")
-        waiting = calm(self.line.rows, "select from task where state = 'backlog'")
-        if waiting is not None and len(waiting) < QUEUE:
+        under_way = calm(self.line.rows, _OPEN)
+        if under_way is not None and len(under_way) < UNDER_WAY:
             spec = SPECS[self.added % len(SPECS)].format(n=self.added)
             if calm(self.line.add, f"Soak {self.added}", spec) is not None:
                 self.added += 1
