@@ -50,7 +50,7 @@ def after(db: Db, run: Run, reason: Reason | None, now: datetime) -> None:
         return
     for scope, key in (("agent", agent.name), ("model", run.model), ("project", project.slug)):
         said = breaker.counts_for(scope, reason)
-        if said is None or not key:
+        if not key:
             continue
         opened = breakers.note(db, scope, key, ok=said, now=now)
         if opened is not None and opened.probe_at is not None:

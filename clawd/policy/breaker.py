@@ -10,6 +10,8 @@ from clawd.policy.failure import REASONS, Owner, Reason
 
 OPENS_AFTER = {"agent": 4, "model": 3, "project": 5}
 FIRST_REST, LONGEST_REST = timedelta(minutes=5), timedelta(hours=2)
+# A probe that says nothing for so long is not waited for: its run may have been lost.
+PROBE_WITHIN = timedelta(minutes=30)
 _MODEL_REASONS = {Reason.MODEL_NOT_FOUND, Reason.OVERLOADED, Reason.REFUSED_BY_MODEL}
 
 
@@ -35,13 +37,17 @@ class Breaker:
 #   failure, closed, below the limit -> closed, one more counted
 #   failure, closed, at the limit    -> open for the first rest
 #   failure, half open (the probe)   -> open, twice as long, two hours at most
+#   nothing said, half open          -> open, and the next run is the probe
 #   failure, open                    -> as it was: it was under way when the breaker opened
 
 
-def after(scope: str, before: Breaker, *, ok: bool, now: datetime) -> Breaker:
-    """The breaker after one more outcome."""
+def after(scope: str, before: Breaker, *, ok: bool | None, now: datetime) -> Breaker:
+    """The breaker after one more outcome; None is one that says nothing about it."""
     if ok:
         return Breaker()
+    if ok is None:
+        asked = before.state is Standing.HALF_OPEN
+        return Breaker(Standing.OPEN, before.fails, now) if asked else before
     fails = before.fails + 1
     if before.state is Standing.OPEN or (
         before.state is Standing.CLOSED and fails < OPENS_AFTER[scope]
@@ -56,8 +62,7 @@ def may_try(breaker: Breaker, now: datetime) -> bool:
     """Whether a run may start: closed, or open long enough for its one probe."""
     if breaker.state is Standing.CLOSED:
         return True
-    rested = breaker.probe_at is not None and now >= breaker.probe_at
-    return breaker.state is Standing.OPEN and rested
+    return breaker.probe_at is None or now >= breaker.probe_at
 
 
 def counts_for(scope: str, reason: Reason | None) -> bool | None:

@@ -18,7 +18,7 @@ from clawd.policy.outcome import WAITED_FOR
 from clawd.running import launch
 from clawd.steer import words
 from clawd.steer.words import OPERATOR, By, Outcome
-from clawd.store import edits, moves, projects
+from clawd.store import breakers, edits, moves, projects
 from clawd.store.rows import Db
 
 FREEZE_FILE = "freeze"
@@ -48,19 +48,20 @@ def pause(
 def resume(
     db: Db, project: Project | None = None, *, home: Path | None = None, by: By = OPERATOR
 ) -> Outcome:
-    """Lifts a pause; without a project also the kill switch."""
+    """Lifts a pause and the rest after failures; without a project also the kill switch."""
     scope, key = ("all", "") if project is None else ("project", project.slug)
     with db.transaction():
         was_paused = projects.resume(db, scope, key)
+        rested = breakers.hurry(db, None if project is None else project.slug)
         if project is None and projects.resume(db, "all", projects.AGENTS):
             was_paused = True
             edits.hurry_the_refused(db, [reason.value for reason in WAITED_FOR])
         thawed = project is None and home is not None and unfreeze(home)
-        if was_paused or thawed:
+        if was_paused or thawed or rested:
             _tell(db, project, "resume", "the operator resumed it", by)
         moves.hint(db)
     what = "clawd works" if project is None else f"{project.slug} is worked on"
-    said = f"{what} again." if was_paused or thawed else "Nothing was paused."
+    said = f"{what} again." if was_paused or thawed or rested else "Nothing was paused."
     return Outcome("resume", said, scope, None if project is None else project.id, "active")
 
 

@@ -17,13 +17,13 @@ def all_open(db: Db) -> dict[Key, Breaker]:
     return {(row["scope"], row["key"]): _read(row) for row in rows}
 
 
-def note(db: Db, scope: str, key: str, *, ok: bool, now: datetime) -> Breaker | None:
+def note(db: Db, scope: str, key: str, *, ok: bool | None, now: datetime) -> Breaker | None:
     """Counts one outcome; the breaker when it has just opened."""
     row = db.execute(
         "select * from breaker where (scope, key) = (%s, %s) for update", (scope, key)
     ).fetchone()
     before = Breaker() if row is None else _read(row)
-    if ok and row is None:
+    if row is None and ok is not False:
         return None
     then = breaker.after(scope, before, ok=ok, now=now)
     _write(db, scope, key, then)
@@ -35,10 +35,21 @@ def probe(db: Db, keys: list[Key]) -> None:
     """A run starts through these breakers: it is their one probe."""
     for scope, key in keys:
         db.execute(
-            """update breaker set state = 'half_open'
-               where (scope, key) = (%s, %s) and state = 'open'""",
-            (scope, key),
+            """update breaker set state = 'half_open', probe_at = clawd_now() + %s
+               where (scope, key) = (%s, %s) and state <> 'closed'""",
+            (breaker.PROBE_WITHIN, scope, key),
         )
+
+
+def hurry(db: Db, project: str | None = None) -> bool:
+    """Whatever rests may be tried now, of one project or all; whether anything rested."""
+    rows = db.execute(
+        """update breaker set state = 'open', probe_at = clawd_now()
+           where state <> 'closed' and probe_at > clawd_now()
+             and (%(project)s::text is null or (scope, key) = ('project', %(project)s))""",
+        {"project": project},
+    )
+    return rows.rowcount > 0
 
 
 def _read(row: dict[str, object]) -> Breaker:

@@ -128,9 +128,25 @@ def idle_because(
     )
     if not idle:
         found.append("no dev agent is idle")
+    found += _resting(db)
     if not number:
         found += _nothing_ready(db)
     return found
+
+
+def _resting(db: Db) -> list[str]:
+    """Breakers that keep an agent, a model or a project from being asked."""
+    rows = db.execute(
+        """select scope, key, state, fails, probe_at from breaker
+           where state <> 'closed' and probe_at > clawd_now() order by scope desc, key"""
+    )
+    return [
+        f"{row['scope']} {row['key']} "
+        + ("is being tried by one run" if row["state"] == "half_open"
+           else f"rests until {row['probe_at'].astimezone():%H:%M}")
+        + f" after {row['fails']} failures in a row (clawd resume)"
+        for row in rows
+    ]  # fmt: skip
 
 
 def _nothing_ready(db: Db) -> list[str]:

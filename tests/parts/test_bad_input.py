@@ -10,7 +10,8 @@ import pytest
 
 from clawd import steer
 from clawd.adapters.watch import RoadmapWatch
-from clawd.pipeline import retention, roadmap
+from clawd.pipeline import breaking, retention, roadmap
+from clawd.store import breakers, views
 from tests.whole.line import FILES, Line, open_line
 
 
@@ -81,3 +82,32 @@ def test_a_goal_is_added_to_a_linked_roadmap_without_replacing_the_link(line: Li
 
     assert (repo / "ROADMAP.md").is_symlink()
     assert (repo / "notes" / "plan.md").read_bytes() == b"# Plan\r\n\r\n- [ ] One\r\n- [ ] Two\r\n"
+
+
+def test_status_says_that_a_project_rests_after_many_failures(line: Line) -> None:
+    # "an idle agent" was all that was shown while three agents stood idle.
+    with line.desk.db() as db:
+        now = line.desk.now()
+        for _ in range(5):
+            breakers.note(db, "project", "sample", ok=False, now=now)
+        line.add("A thing")
+        said = views.overview(db).idle_because
+        assert any(because.startswith("project sample rests until") for because in said)
+        assert not breaking.may_work(db, line.project(), line.desk.now())
+        assert steer.resume(db).said == "clawd works again."
+        assert breaking.may_work(db, line.project(), line.desk.now())
+
+
+def test_a_probe_whose_run_was_lost_is_made_again(line: Line) -> None:
+    # The breaker stood half open for ever: nothing of the project was ever claimed again.
+    with line.desk.db() as db:
+        for _ in range(5):
+            breakers.note(db, "project", "sample", ok=False, now=line.desk.now())
+        line.advance(minutes=6)
+        breakers.probe(db, [("project", "sample")])
+        assert not breaking.may_work(db, line.project(), line.desk.now())
+        line.advance(minutes=40)
+        assert breaking.may_work(db, line.project(), line.desk.now())
+        breakers.probe(db, [("project", "sample")])
+        breakers.note(db, "project", "sample", ok=None, now=line.desk.now())
+        assert breaking.may_work(db, line.project(), line.desk.now())

@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clawd.policy import breaker
-from clawd.policy.breaker import FIRST_REST, LONGEST_REST, OPENS_AFTER, Breaker, Standing
+from clawd.policy.breaker import (
+    FIRST_REST,
+    LONGEST_REST,
+    OPENS_AFTER,
+    PROBE_WITHIN,
+    Breaker,
+    Standing,
+)
 from clawd.policy.failure import Reason
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -38,9 +45,19 @@ def test_an_open_breaker_lets_nothing_through_before_its_rest_is_over() -> None:
     assert breaker.may_try(opened, NOW + FIRST_REST)
 
 
-def test_half_open_lets_nothing_more_through() -> None:
-    probing = Breaker(Standing.HALF_OPEN, 3, NOW)
-    assert not breaker.may_try(probing, NOW + timedelta(hours=9))
+def test_half_open_lets_nothing_more_through_while_its_probe_may_still_answer() -> None:
+    probing = Breaker(Standing.HALF_OPEN, 3, NOW + PROBE_WITHIN)
+    assert not breaker.may_try(probing, NOW + PROBE_WITHIN - timedelta(seconds=1))
+
+
+def test_a_probe_that_was_lost_or_said_nothing_does_not_close_the_way_for_ever() -> None:
+    probing = Breaker(Standing.HALF_OPEN, 3, NOW + PROBE_WITHIN)
+    assert breaker.may_try(probing, NOW + PROBE_WITHIN)
+    said_nothing = breaker.after("agent", probing, ok=None, now=NOW)
+    assert said_nothing == Breaker(Standing.OPEN, 3, NOW)
+    assert breaker.may_try(said_nothing, NOW)
+    resting = failed("agent", OPENS_AFTER["agent"])
+    assert breaker.after("agent", resting, ok=None, now=NOW) == resting
 
 
 def test_a_failed_probe_rests_twice_as_long_but_never_for_ever() -> None:
