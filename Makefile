@@ -1,7 +1,7 @@
 # Everything a developer does here; `make` alone shows this list.
 PY := .venv/bin/python
 
-.PHONY: help setup run test check fix bench prove docs lock
+.PHONY: help setup run test check fix bench prove mutate docs lock
 
 help:   ## this list
 	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -28,7 +28,10 @@ bench:  ## the figures, one after the other, on this machine
 	  if [ -x bench/$$each ]; then ./bench/$$each; else $(PY) bench/$$each.py; fi || exit 1; done
 
 prove: setup  ## the long proofs, under an hour; writes docs/proof.md
-	@if [ -x scripts/prove ]; then ./scripts/prove; else $(PY) -m pytest -m prove tests; fi
+	@./scripts/prove
+
+mutate: setup  ## breaks each promise's guard once; the test that keeps it must fail
+	@./scripts/mutate
 
 docs: setup  ## writes the generated parts of the documentation
 	$(PY) scripts/docs
