@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -109,10 +110,12 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int:
+    """What a folder takes on disk; what goes away meanwhile takes nothing."""
     total = 0
-    for entry in path.rglob("*") if path.is_dir() else ():
-        try:
-            total += entry.lstat().st_blocks * 512
-        except OSError:
-            continue
+    for folder, _, names in os.walk(path):
+        for name in (".", *names):
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
     return total
