@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 # Bare on purpose: what launchd runs sees only what its file says.
-LAUNCHCTL = """#!{python}
+LAUNCHCTL = """#!/bin/sh
+"exec" "{python}" "$0" "$@"
 import json, os, plistlib, signal, subprocess, sys
 from pathlib import Path
 place = Path({place!r})
@@ -81,7 +82,8 @@ elif verb == "print":
 """
 
 # Answers what it is told to; by default everything works and nothing is running.
-SYSTEMCTL = """#!{python}
+SYSTEMCTL = """#!/bin/sh
+"exec" "{python}" "$0" "$@"
 import sys
 from pathlib import Path
 place = Path({place!r})

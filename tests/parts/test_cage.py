@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import shlex
 import sys
 import threading
 import uuid
@@ -201,7 +202,8 @@ def test_no_new_user_namespace_can_be_made_inside(run: Run) -> None:
 @linux
 def test_the_daemons_python_runs_inside_wherever_it_is_installed(run: Run) -> None:
     done = run(
-        f"python3 -c 'import sys, json; print(1)';{sys.executable} -c 'import sys, json; print(2)'"
+        "python3 -c 'import sys, json; print(1)';"
+        f"{shlex.quote(sys.executable)} -c 'import sys, json; print(2)'"
     )
     assert done.output == "1\n2\n"
 

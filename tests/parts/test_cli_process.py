@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_a_bug_ends_in_a_sentence_and_a_file_with_the_details(clawd: Clawd, worl
 def test_a_reader_that_leaves_early_is_no_error(clawd: Clawd, world: World) -> None:
     for number in range(50):
         world.task(f"task {number} " + "x" * 150)
-    command = f"{sys.executable} -m clawd task list --limit 100000 | head -1; echo $PIPESTATUS"
+    python = shlex.quote(sys.executable)
+    command = f"{python} -m clawd task list --limit 100000 | head -1; echo $PIPESTATUS"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True,
         env=clawd.environ(), cwd=Path(__file__).parents[2],

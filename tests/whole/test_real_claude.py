@@ -64,7 +64,7 @@ def test_the_line_from_roadmap_to_main(home: Path, database: str, binary: Binary
             home, database, binary, scenarios.spine(), roadmap=True, files=planted(thief.url)
         ) as line,
     ):
-        line.until(lambda: line.value("select count(*) from goal where ticked") == 2, "both ticked")
+        line.until(lambda: line.value("select count(*) from goal where marked") == 2, "both ticked")
         assert line.server.unscripted == []
         assert_landed(line)
         assert_receipts(line, binary)
