@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -17,7 +18,7 @@ UNEXPECTED = 1
 
 def explain(error: BaseException, home: Path | None) -> int:
     """Prints the sentence and the remedy to stderr; returns the exit code."""
-    known = error if isinstance(error, ClawdError) else _database(error)
+    known = error if isinstance(error, ClawdError) else _database(error) or _system(error)
     if known is not None:
         _say(f"clawd: {sentence(known.message)}")
         if known.remedy:
@@ -42,6 +43,23 @@ def _database(error: BaseException) -> ClawdError | None:
         postgres.is_transient(error) or isinstance(error, psycopg.OperationalError)
     )
     return postgres.explain(error) if away and isinstance(error, psycopg.Error) else None
+
+
+def _system(error: BaseException) -> ClawdError | None:
+    """The machine's own refusals, where the sentence is plain enough without a traceback."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ClawdError(f"{error.strerror}: the answer could not be written.", "Make room.")
+    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+        return ClawdError("The folder you stand in does not exist any more.", "Change to another.")
+    return None
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _write_crash_log(error: BaseException, home: Path | None) -> str:

@@ -101,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _close_quietly()
         return 0
     except Exception as error:
+        _drop_unsaid()
         from clawd.cli.failure import explain  # noqa: PLC0415 - only when something failed
 
         return explain(error, session[0].home if session else None)
@@ -137,10 +138,21 @@ def _short(text: str) -> str:
 
 
 def _make_streams_safe() -> None:
+    for name in ("stdin", "stdout", "stderr"):  # None when the caller closed it
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _drop_unsaid() -> None:
+    """What a full disk did not take is not tried, and complained about, once more at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _close_quietly()
 
 
 def _close_quietly() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
+from clawd.loops.apart import Apart
 from clawd.model import Project
-from clawd.pipeline import baseline, patrol, takeover, undo, verify
+from clawd.pipeline import baseline, lost, patrol, takeover, undo, verify
 from clawd.pipeline.desk import IDLE_S, Desk
 from clawd.pipeline.train import Train
 from clawd.store import landings, projects, tasks
 
 REFILL_AFTER_S = 0.4
 FOLLOW_AGAIN_S = 30.0
+LOOK_AGAIN_S = 60.0
 # Who moves main: one host at a time, for so long after its last sign.
 DUTY = timedelta(seconds=60)
 
@@ -24,6 +27,9 @@ class Merge:
     def __init__(self, desk: Desk, wake: Callable[[], None]) -> None:
         self._desk = desk
         self._train = Train(desk, wake)
+        self._apart = Apart(desk, "merge")
+        self._hubs: dict[int, int] = {}  # which folder a project's hub was: another is looked at
+        self._look_at: dict[int, float] = {}
         self._patrol_at: dict[int, float] = {}
         self._refresh_at: dict[int, float] = {}
         self._refill_at: dict[int, float] = {}
@@ -48,21 +54,19 @@ class Merge:
         for project in cared_for:
             if self._desk.stop.is_set():
                 break
-            again = self._turn(project) or again
+            again = bool(self._apart.turn(project, partial(self._turn, project))) or again
         if again:
             return 0.0
         due = [
             at[p.id] for p in cared_for for at in (self._refresh_at, self._refill_at) if p.id in at
         ]
-        return max(min(due) - monotonic(), 0.2) if due else IDLE_S
+        due_s = max(min(due) - monotonic(), 0.2) if due else IDLE_S
+        return min(due_s, self._apart.wait_s())
 
     def _turn(self, project: Project) -> bool:
         desk = self._desk
-        if project.id not in self._patrol_at:
-            patrol.compare_with_hub(desk, project)
-            self._patrol_at[project.id] = self._next_patrol()
-        current = self._refreshed(project)
-        if monotonic() >= self._patrol_at[project.id]:
+        current = self._compared(project)
+        if monotonic() >= self._patrol_at.setdefault(project.id, self._next_patrol()):
             self._patrol(current)
             self._patrol_at[project.id] = self._next_patrol()
         self._follow(current)
@@ -83,6 +87,26 @@ class Merge:
         else:
             self._refill(current)
         return again
+
+    def _compared(self, project: Project) -> Project:
+        """The project as it is now; a hub that is not the one we knew is compared first."""
+        desk, hub = self._desk, self._desk.hub(project).path.stat().st_ino
+        known = self._hubs.get(project.id) == hub
+        if known and not (lost.is_held(project) and self._looks_again(project)):
+            return self._refreshed(project)
+        lost.bring_back(desk, project)
+        self._refresh_at.pop(project.id, None)
+        current = self._refreshed(project)
+        lost.compare(desk, current)
+        self._hubs[project.id] = hub
+        with desk.db() as db:
+            return projects.by_id(db, project.id) or current
+
+    def _looks_again(self, project: Project) -> bool:
+        if monotonic() < self._look_at.get(project.id, 0.0):
+            return False
+        self._look_at[project.id] = monotonic() + LOOK_AGAIN_S
+        return True
 
     def _refreshed(self, project: Project) -> Project:
         """Git is asked when main may have moved or something may land, not at every hint."""
@@ -111,6 +135,7 @@ class Merge:
 
     def _patrol(self, project: Project) -> None:
         """Main on the timer: what was green may have turned, what was red may have been luck."""
+        lost.compare(self._desk, project)
         if project.baseline_verdict == "green":
             found = patrol.retest(self._desk, project)
             self._desk.log("patrol", project=project.slug, found=found)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from clawd.adapters.watch import RoadmapWatch
+from clawd.loops.apart import Apart
 from clawd.model import Project
 from clawd.pipeline import (
     plan,
     roadmap,
 )
-from clawd.pipeline.desk import IDLE_S, Desk
+from clawd.pipeline.desk import Desk
 from clawd.store import goals, projects
 
 
@@ -24,6 +26,7 @@ class Plan:
         self._watches: dict[int, RoadmapWatch] = {}
         self._look_at: dict[int, float] = {}
         self._pass_at: dict[int, float] = {}
+        self._apart = Apart(desk, "plan")
 
     def tick(self) -> float:
         """Looks at files that may have changed; calls a model only for items that did."""
@@ -31,13 +34,16 @@ class Plan:
         with desk.db() as db:
             cared_for = projects.active(db)
         for project in cared_for:
-            self._watch(project)
-            if monotonic() >= self._look_at.get(project.id, 0.0):
-                self._look_at[project.id] = monotonic() + desk.config.roadmap.poll_s
-                roadmap.read(desk, project, again=self._pass_is_due(project))
-            plan.start_pm(desk, project)
+            self._apart.turn(project, partial(self._look, project))
         self._plan_goals({project.id: project for project in cared_for})
-        return min(IDLE_S, desk.config.roadmap.poll_s)
+        return min(self._apart.wait_s(), desk.config.roadmap.poll_s)
+
+    def _look(self, project: Project) -> None:
+        self._watch(project)
+        if monotonic() >= self._look_at.get(project.id, 0.0):
+            self._look_at[project.id] = monotonic() + self._desk.config.roadmap.poll_s
+            roadmap.read(self._desk, project, again=self._pass_is_due(project))
+        plan.start_pm(self._desk, project)
 
     def _pass_is_due(self, project: Project) -> bool:
         """A full pass now and then, even when the file's hash says that nothing changed."""
@@ -50,10 +56,12 @@ class Plan:
         with self._desk.db() as db:
             waiting = goals.plannable(db)
         for goal in waiting:
-            if goal.project in by_id and not plan.start_planner(
-                self._desk, by_id[goal.project], goal
-            ):
-                return
+            project = by_id.get(goal.project)
+            if project is None or self._apart.rests(project):
+                continue
+            step = partial(plan.start_planner, self._desk, project, goal)
+            if self._apart.turn(project, step) is False:
+                return  # nobody is idle, for no other goal either
 
     def _watch(self, project: Project) -> None:
         if project.id in self._watches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,11 +15,12 @@ from clawd.store import agents, breakers, projects
 from clawd.store.breakers import Key
 from clawd.store.rows import Db
 
+Resting = Mapping[Key, breaker.Breaker]
 
-def idle(desk: Desk, db: Db, role: Role, now: datetime) -> list[Agent]:
+
+def idle(desk: Desk, db: Db, role: Role, resting: Resting, now: datetime) -> list[Agent]:
     """Idle agents whose breakers let them try; an open model is stood in for by its fallback."""
     found = agents.idle(db, role)
-    resting = breakers.all_open(db) if found else {}
     if not resting:
         return found
     fallback = desk.config.agents.of(role).fallback
@@ -33,13 +35,15 @@ def idle(desk: Desk, db: Db, role: Role, now: datetime) -> list[Agent]:
     return able
 
 
-def may_work(db: Db, project: Project, now: datetime) -> bool:
+def may_work(resting: Resting, project: Project, now: datetime) -> bool:
     """Whether a project's breaker lets a run start."""
-    return _may(breakers.all_open(db), ("project", project.slug), now)
+    return _may(resting, ("project", project.slug), now)
 
 
-def begin(db: Db, agent: Agent, project: Project) -> None:
+def begin(db: Db, resting: Resting, agent: Agent, project: Project) -> None:
     """A run starts: where a breaker was open this is its one probe."""
+    if not resting:
+        return
     breakers.probe(db, [("agent", agent.name), ("model", agent.model), ("project", project.slug)])
 
 
@@ -61,5 +65,5 @@ def after(db: Db, run: Run, reason: Reason | None, now: datetime) -> None:
             report.needs_you(db, project, text, dedupe=f"breaker:{scope}:{key}:{run.id}")
 
 
-def _may(resting: dict[Key, breaker.Breaker], key: Key, now: datetime) -> bool:
+def _may(resting: Resting, key: Key, now: datetime) -> bool:
     return key not in resting or breaker.may_try(resting[key], now)

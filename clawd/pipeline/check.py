@@ -34,6 +34,9 @@ def check(desk: Desk, project: Project, task: Task) -> None:
         candidate = runs.candidate(db, task.candidate or 0)
         contract = tasks.contract(db, task.id)
     assert candidate is not None  # noqa: S101 - due() saw it
+    if not desk.hub(project).has(candidate.oid):
+        ending.candidate_lost(desk, project, task)
+        return
     crash.point("check.before")
     layer = ensure(desk, project, candidate.oid)
     if isinstance(layer, SetupFailed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,7 +19,7 @@ from clawd.policy import budget, schedule
 from clawd.policy.failure import REASONS, Reason
 from clawd.policy.scope import overlaps
 from clawd.policy.tier import Tier, TierName, run_minutes
-from clawd.store import agents, approvals, landings, ledger, moves, projects, runs, tasks
+from clawd.store import agents, approvals, breakers, landings, ledger, moves, projects, runs, tasks
 from clawd.store.moves import Claim, NoRoom
 from clawd.store.rows import Db
 
@@ -36,23 +37,36 @@ class Taken:
     agent: Agent
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look found. The claim itself asks again for everything that must hold."""
+
+    now: datetime
+    resting: breaking.Resting
+    projects: Mapping[int, Project]
+
+    @classmethod
+    def around(cls, db: Db) -> _Look:
+        return cls(_now(db), breakers.all_open(db), {p.id: p for p in projects.active(db)})
+
+
 def next_dev(desk: Desk) -> Taken | None:
     """One ready task for one idle developer; None when nothing fits."""
     with desk.db() as db:
         if not _has_slot(desk, db):
             return None
-        now = _now(db)
-        idle = breaking.idle(desk, db, Role.DEV, now)
-        ready = tasks.ready(db) if idle else []
+        look = _Look.around(db)
+        idle = breaking.idle(desk, db, Role.DEV, look.resting, look.now)
+        ready = {task.id: task for task in tasks.ready(db)} if idle else {}
         if not ready:
             return None
         under_way = tasks.under_way(db)
-        caps = {p.id: _share(desk, db, p) for p in projects.active(db)}
+        caps = {p.id: _share(desk, db, p) for p in look.projects.values()}
+        asked = [_ready(task) for task in ready.values()]
         for agent in idle:
-            choice = schedule.choose(
-                [_ready(t) for t in ready], under_way, caps, agent.id, now, overlaps
-            )
-            taken = _take(desk, db, Role.DEV, agent, choice.tasks, now, choice.held)
+            choice = schedule.choose(asked, under_way, caps, agent.id, look.now, overlaps)
+            offered = [ready[task] for task in choice.tasks]
+            taken = _take(desk, db, look, Role.DEV, agent, offered, choice.held)
             if taken is not None:
                 return taken
     return None
@@ -64,10 +78,11 @@ def next_qa(desk: Desk) -> Taken | None:
         if not _has_slot(desk, db):
             return None
         waiting = tasks.reviewable(db)
-        now = _now(db)
-        idle = breaking.idle(desk, db, Role.QA, now) if waiting and not _paused(db) else []
-        for agent in idle:
-            taken = _take(desk, db, Role.QA, agent, tuple(t.id for t in waiting), now, {})
+        if not waiting or _paused(db):
+            return None
+        look = _Look.around(db)
+        for agent in breaking.idle(desk, db, Role.QA, look.resting, look.now):
+            taken = _take(desk, db, look, Role.QA, agent, waiting, {})
             if taken is not None:
                 return taken
     return None
@@ -77,8 +92,9 @@ def open_goal_run(
     desk: Desk, db: Db, project: Project, goal: int | None, role: Role
 ) -> tuple[Agent, Run] | None:
     """A run of the PM or the planner, when one is idle and the day has room."""
-    now = _now(db)
-    idle = breaking.idle(desk, db, role, now)
+    look = _Look.around(db)
+    now = look.now
+    idle = breaking.idle(desk, db, role, look.resting, now)
     if not idle or not _has_slot(desk, db) or _paused(db):
         return None
     agent = idle[0]
@@ -92,7 +108,7 @@ def open_goal_run(
     try:
         with db.transaction():
             opened = moves.open_run(db, project.id, goal, role, agent.id, desk.host, run)
-            breaking.begin(db, agent, project)
+            breaking.begin(db, look.resting, agent, project)
             desk.starting.add(opened.id)  # before anybody sees the row and misses its process
     except NoRoom:
         return None
@@ -102,33 +118,33 @@ def open_goal_run(
 def _take(
     desk: Desk,
     db: Db,
+    look: _Look,
     role: Role,
     agent: Agent,
-    offered: tuple[int, ...],
-    now: datetime,
+    offered: Sequence[Task],
     held: object,
 ) -> Taken | None:
-    for task_id in offered:
-        task = tasks.by_id(db, task_id)
-        project = projects.by_id(db, task.project) if task else None
-        if task is None or project is None or not breaking.may_work(db, project, now):
+    names = [task.id for task in offered[:20]]
+    for task in offered:
+        project = look.projects.get(task.project)
+        if project is None or not breaking.may_work(look.resting, project, look.now):
             continue
-        request = _with_money(desk, db, role, agent, project, task, now)
+        request = _with_money(desk, db, role, agent, project, task, look.now)
         if request is None:
             continue
         why = f"first of {len(offered)} that fit {agent.name}, priority {task.priority}"
-        facts = Facts({"offered": list(offered[:20]), "held": held}, policy="schedule", version="1")
+        facts = Facts({"offered": names, "held": held}, policy="schedule", version="1")
         lease = timedelta(seconds=desk.config.lease.lease_s)
         try:
             run = moves.claim(
-                db, Claim((task_id,), role, agent.id, desk.host, lease, request, why, facts=facts)
+                db, Claim((task.id,), role, agent.id, desk.host, lease, request, why, facts=facts)
             )
         except NoRoom:
             continue
         if run is not None:
             crash.point("claim.after")
-            breaking.begin(db, agent, project)
-            claimed = tasks.by_id(db, task_id)
+            breaking.begin(db, look.resting, agent, project)
+            claimed = tasks.by_id(db, task.id)
             assert claimed is not None  # noqa: S101 - it was just claimed
             return Taken(project, claimed, run, agent)
     return None
@@ -189,6 +205,8 @@ def day_of(now: datetime) -> str:
 
 def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
     """The last developer session, when it lives on this host and was not spoilt."""
+    if not task.fence:
+        return None  # nobody has ever held it
     mine = [r for r in runs.of_task(db, task.id) if r.role == Role.DEV and r.delivered_at]
     last = mine[-1] if mine else None
     if last is None or not last.session or last.host != desk.host:
@@ -221,7 +239,7 @@ def _share(desk: Desk, db: Db, project: Project) -> schedule.Share:
     """One agent at a time until a user's own repository has seen its first landing."""
     asked = int(project.settings.get("max_agents", 0))
     if not asked:
-        asked = desk.config.limits.max_live if landings.count(db, project.id) else 1
+        asked = desk.config.limits.max_live if landings.any_of(db, project.id) else 1
     return schedule.Share(project.weight, asked)
 
 

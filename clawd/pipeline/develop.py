@@ -58,7 +58,7 @@ def _context(db: Db, task: Task) -> Context:
         failures.append({"run": came.run, "reason": "check_red", "detail": detail})
     elif came is not None and came.event in ("fail", "lose"):
         failures.append({"run": came.run, "reason": came.reason, "detail": came.why})
-    elif came is not None and came.event == "bounce":
+    elif came is not None and came.event == "bounce" and came.reason != Reason.LOST:
         conflict = came.inputs
     return Context(
         round=task.round,
@@ -208,6 +208,10 @@ def _move(
                 desk, db, project, task, "fail", reason, f"{reason}: {outcome.detail}",
                 fence=run.fence, run=run.id, facts=facts,
             )  # fmt: skip
+        case Kind.LOST if ending.is_lost_too_often(db, run):
+            story = f"{ending.LOST_IN_A_ROW} runs in a row were lost, the last: {outcome.detail}"
+            ending.park(db, project, task, Reason.LOST, story, fence=run.fence, run=run.id,
+                        facts=facts)  # fmt: skip
         case Kind.HOLD:
             _hold_for_money(db, project, task, run, outcome, facts)
         case _:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from clawd.model import NO_FACTS, Facts, Project, Task
+from clawd.model import NO_FACTS, Facts, Project, Run, Task
 from clawd.pipeline import report
 from clawd.pipeline.desk import Desk
 from clawd.policy.failure import REASONS, Owner, Reason
-from clawd.store import approvals, moves
+from clawd.store import approvals, moves, runs, tasks
 from clawd.store.rows import Db
+
+# A lost run is nobody's try, so only this ends a task whose runs are lost again and again.
+LOST_IN_A_ROW = 6
 
 
 def charge(
@@ -62,6 +65,26 @@ def bounce(
     return moves.move_task(
         db, task.id, "bounce", why=why, actor="train", facts=facts, reason=reason.value, front=True
     )
+
+
+def is_lost_too_often(db: Db, run: Run) -> bool:
+    """Whether every one of a task's last runs was lost: what kills its keeper is not bad luck."""
+    mine = [each for each in runs.of_task(db, run.task or 0) if each.role == run.role]
+    last = [each.state for each in mine if each.ended_at][-LOST_IN_A_ROW:]
+    return len(last) == LOST_IN_A_ROW and set(last) == {"lost"}
+
+
+def candidate_lost(desk: Desk, project: Project, task: Task) -> None:
+    """The hub does not have a task's candidate any more: a developer makes it again."""
+    with desk.db() as db, db.transaction():
+        fresh = tasks.by_id(db, task.id)
+        if fresh is None or fresh.state not in ("review", "merging"):
+            return
+        if (fresh.candidate, fresh.fence) != (task.candidate, task.fence):
+            return
+        why = "the hub does not have its candidate any more"
+        bounce(desk, db, project, fresh, Reason.LOST, why, Facts({"candidate": fresh.candidate}))
+        moves.hint(db)
 
 
 def park(

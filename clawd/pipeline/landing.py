@@ -54,20 +54,29 @@ def _intend(
 def complete(desk: Desk, project: Project, intent: LandingRow) -> bool:
     """Makes an intent true or void; the same for the train and for recovery after a crash."""
     hub = desk.hub(project)
-    if not _is_landed(hub, project, intent):
-        moved = merge.swap(hub, project.main_ref, intent.new_main, intent.old_main)
-        if not moved:
-            with desk.db() as db, db.transaction():
-                landings.settle(db, intent.id, "void")
-                moves.tell(db, "task", intent.task, "landing_void", "main moved meanwhile",
-                           actor="train")  # fmt: skip
-            return False
+    if not hub.has(intent.new_main):
+        return _void(desk, intent, "the hub does not have the tested commit any more")
+    if not _is_landed(hub, project, intent) and not merge.swap(
+        hub, project.main_ref, intent.new_main, intent.old_main
+    ):
+        return _void(desk, intent, "main moved meanwhile")
     if hub.tree_of(intent.new_main) != intent.tree:
         raise AssertionError(f"landing {intent.id}: the tree on main is not the tested one")
     crash.point("land.mid")
     takeover.after_landing(desk, project, intent)
     crash.point("land.told")
     return True
+
+
+def _void(desk: Desk, intent: LandingRow, why: str) -> bool:
+    """Nothing landed: the car is coupled and tested again; a revert stays asked for."""
+    with desk.db() as db, db.transaction():
+        if intent.kind == "revert":
+            landings.ask_again(db, intent.id)
+        else:
+            landings.settle(db, intent.id, "void")
+        moves.tell(db, "task", intent.task, "landing_void", why, actor="train")
+    return False
 
 
 def _is_landed(hub: Hub, project: Project, intent: LandingRow) -> bool:

@@ -98,23 +98,3 @@ def _take_back(desk: Desk, project: Project, ours: LandingRow) -> None:
         text = f"Task {ours.task} turned main red after it landed; clawd takes it back."
         report.needs_you(db, project, text, dedupe=f"patrol:{ours.id}")
         moves.hint(db)
-
-
-def compare_with_hub(desk: Desk, project: Project) -> bool:
-    """Whether the hub holds what the database says landed; one restored from before does not."""
-    hub = desk.hub(project)
-    main = hub.head(project.main_ref)
-    with desk.db() as db:
-        last = landings.last_landed(db, project.id)
-    if last is None or main is None:
-        return True
-    known = hub.git(["cat-file", "-e", f"{last.new_main}^{{commit}}"], ok=(0, 1, 128)).rc == 0
-    if known and hub.is_ancestor(last.new_main, main):
-        return True
-    why = f"the hub does not have landing {last.id} ({last.new_main[:12]}) of task {last.task}"
-    with desk.db() as db, db.transaction():
-        projects.note(db, project.id, landings_held=f"hub: {why}")
-        moves.tell(db, "project", project.id, "landings_held", why, actor="reconcile")
-        text = f"Landings of {project.slug} are held: {why}. Restore the hub that belongs to it."
-        report.needs_you(db, project, text, dedupe=f"hub:{project.id}:{last.id}")
-    return False

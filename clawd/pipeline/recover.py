@@ -45,9 +45,14 @@ def end_left_commands(desk: Desk) -> int:
     At the daemon's start only: the same command is started again under the same mark.
     """
     folders = [path for path in desk.run_folder(0).parent.glob("*") if not path.name.isdigit()]
-    left = [path for path in folders if isinstance(launch.look(path), Alive)]
-    for folder in left:
-        launch.stop(folder, "its daemon died")
+    left = []
+    for folder in folders:
+        match launch.look(folder):
+            case Alive():
+                launch.stop(folder, "its daemon died")
+                left.append(folder)
+            case Lost(marker):
+                launch.sweep(marker)
     for folder in left:
         launch.wait(folder, COMMAND_ENDS_WITHIN_S, desk.stop)
     return len(left)

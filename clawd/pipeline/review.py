@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from clawd.adapters import crash
+from clawd.errors import Refused
 from clawd.model import Candidate, Contract, Facts, Json, Project, Run, Task, VerdictRow
 from clawd.pipeline import brief, ending, spawn, workspace
 from clawd.pipeline.brief import Context
@@ -48,6 +49,9 @@ def start(desk: Desk, taken: Taken) -> None:
         candidate = runs.candidate(db, task.candidate or 0)
         before = runs.verdicts(db, task.id)
     assert candidate is not None  # noqa: S101 - reviewable() joined it
+    if not desk.hub(project).has(candidate.oid):
+        ending.candidate_lost(desk, project, task)
+        raise Refused(f"Task {task.id} goes back: the hub does not have its candidate any more.")
     crash.point("review.before")
     work = workspace.lay_candidate(desk, project, run, candidate)
     crash.point("review.after")
@@ -206,6 +210,10 @@ def _fail(db: Db, project: Project, task: Task, run: Run, outcome: Outcome) -> N
     if outcome.kind is Kind.FAILED and len(failed) >= QA_FAILURES:
         ending.park(db, project, task, reason, f"{QA_FAILURES} reviews failed, the last: {why}",
                     fence=run.fence, run=run.id)  # fmt: skip
+        return
+    if outcome.kind is Kind.LOST and ending.is_lost_too_often(db, run):
+        story = f"{ending.LOST_IN_A_ROW} reviews in a row were lost, the last: {outcome.detail}"
+        ending.park(db, project, task, Reason.LOST, story, fence=run.fence, run=run.id)
         return
     event = {Kind.LOST: "lose", Kind.FAILED: "fail"}.get(outcome.kind, "yield")
     ending.put_back(

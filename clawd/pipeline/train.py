@@ -52,6 +52,7 @@ class Line:
     probes: dict[Probe, Tested] = field(default_factory=dict)
     clashes: set[Clash] = field(default_factory=set)
     yard: Yard = field(default_factory=Yard)
+    there: set[str] = field(default_factory=set)  # candidates that the hub was seen to have
 
 
 class Train:
@@ -104,7 +105,7 @@ class Train:
         elif line.main != main:
             for tested in line.probes.values():
                 self._abort(project, tested)
-            line.main, line.probes, line.clashes = main, {}, set()
+            line.main, line.probes, line.clashes, line.there = main, {}, set(), set()
         self._forget_unjudged(line)
         return line
 
@@ -129,7 +130,17 @@ class Train:
         urgency = {t.id: (-1 if t.front else 0) * 1_000_000 + t.priority for t in waiting}
         order = policy.reorder([t.id for t in waiting], seen, urgency)
         by_id: dict[int, Task] = {task.id: task for task in waiting}
-        return cars_of(self._desk, [by_id[task] for task in order])
+        waiting_cars = cars_of(self._desk, [by_id[task] for task in order])
+        return [car for car in waiting_cars if self._is_there(project, line, car)]
+
+    def _is_there(self, project: Project, line: Line, car: Car) -> bool:
+        """Asked once a car: a hub that was lost and made anew has no candidates."""
+        if car.candidate.oid not in line.there:
+            if not self._desk.hub(project).has(car.candidate.oid):
+                ending.candidate_lost(self._desk, project, car.task)
+                return False
+            line.there.add(car.candidate.oid)
+        return True
 
     def _decide(self, line: Line, cars: list[Car]) -> Step:
         if not cars:

@@ -32,15 +32,15 @@ def prove(desk: Desk, project: Project, task: Task) -> bool:
         proven = candidate.check_state == "green"
     else:
         claim = f"candidate {candidate.oid[:12]} is on main {main[:12]}"
-        proven = bool(rows) and hub.is_ancestor(candidate.oid, main)
+        proven = bool(rows) and hub.has(candidate.oid) and hub.is_ancestor(candidate.oid, main)
+    if not proven:
+        return False  # main does not have it: compared and told where hubs are compared
     crash.point("prove.before")
     with desk.db() as db, db.transaction():
         proof = evidence.add(
-            db, task=task.id, run=candidate.run, kind="on_main", claim=claim, proven=proven,
+            db, task=task.id, run=candidate.run, kind="on_main", claim=claim, proven=True,
             digest=candidate.oid, check_spec={"merge-base": ["--is-ancestor", candidate.oid, main]},
         )  # fmt: skip
-        if not proven:
-            return False
         moves.move_task(
             db, task.id, "prove", why=claim, actor="verify",
             facts=Facts({"main": main}, evidence=(proof,)),

@@ -49,7 +49,7 @@ def choose_origin(desk: Desk, project: Project, task: Task) -> Origin:
         came = tasks.arrival(db, task.id)
         candidate = runs.candidate(db, task.candidate) if task.candidate else None
         earlier = [r for r in runs.of_task(db, task.id) if r.role == "dev" and r.ended_at]
-    if candidate is not None and not candidate.no_change:
+    if candidate is not None and not candidate.no_change and hub.has(candidate.oid):
         if _was_bounced(came):
             return Origin(main, main, merge_of=candidate.oid)
         return Origin(candidate.oid, candidate.base_oid, kept=candidate.oid)

@@ -29,7 +29,7 @@ def offer(out: Checklist, desk: Desk, slug: str, wanted: Choices) -> None:
     """Proves the line when the operator agrees; it costs a few cents with a real model."""
     with desk.db() as db:
         project = projects.by_slug(db, slug)
-        landed = project is not None and landings.count(db, project.id) > 0
+        landed = project is not None and landings.any_of(db, project.id)
     if landed:
         return
     agreed = wanted.prove

@@ -106,11 +106,14 @@ def end_runs(home: Path, patience_s: float = 4.0) -> int:
     """Waits until every keeper has ended its run, and ends those that do not answer."""
     folders = list(_open_runs(home))
     stop, deadline = threading.Event(), monotonic() + patience_s
+    ended = 0
     for folder in folders:
+        lived, swept = isinstance(launch.look(folder), launch.Alive), 0
         with contextlib.suppress(ClawdError):
             if launch.wait(folder, max(0.01, deadline - monotonic()), stop) is None:
-                launch.sweep(_marker(folder))
-    return len(folders)
+                swept = launch.sweep(_marker(folder))
+        ended += lived or swept > 0  # what was lost long ago is not ended now
+    return ended
 
 
 def _yield_all(db: Db, why: str, by: By) -> list[int]:

@@ -33,12 +33,13 @@ def note(db: Db, scope: str, key: str, *, ok: bool | None, now: datetime) -> Bre
 
 def probe(db: Db, keys: list[Key]) -> None:
     """A run starts through these breakers: it is their one probe."""
-    for scope, key in keys:
-        db.execute(
-            """update breaker set state = 'half_open', probe_at = clawd_now() + %s
-               where (scope, key) = (%s, %s) and state <> 'closed'""",
-            (breaker.PROBE_WITHIN, scope, key),
-        )
+    scopes, names = zip(*keys, strict=True)
+    db.execute(
+        """update breaker set state = 'half_open', probe_at = clawd_now() + %s
+           where (scope, key) in (select * from unnest(%s::text[], %s::text[]))
+             and state <> 'closed'""",
+        (breaker.PROBE_WITHIN, list(scopes), list(names)),
+    )
 
 
 def hurry(db: Db, project: str | None = None) -> bool:

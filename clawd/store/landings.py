@@ -78,13 +78,12 @@ def of_task(db: Db, task: int) -> list[LandingRow]:
     )
 
 
-def count(db: Db, project: int) -> int:
-    """How many candidates have landed in a project."""
-    row = db.execute(
-        "select count(*) as n from landing where project = %s and state = 'landed'", (project,)
-    ).fetchone()
-    assert row is not None
-    return int(row["n"])
+def any_of(db: Db, project: int) -> bool:
+    """Whether anything has landed in a project."""
+    found = db.execute(
+        "select from landing where project = %s and state = 'landed' limit 1", (project,)
+    )
+    return found.fetchone() is not None
 
 
 def remember_tests(
@@ -166,6 +165,15 @@ def promise(db: Db, landing: int, old_main: str, new_main: str, tree: str) -> La
     if found is None:
         raise moves.IllegalMove(f"Landing {landing} is not asked for any more.")
     return found
+
+
+def ask_again(db: Db, landing: int) -> None:
+    """A revert whose commit did not become main is asked for once more, on main as it is now."""
+    db.execute(
+        """update landing set state = 'asked', old_main = '', tree = ''
+           where id = %s and state = 'intent' and kind = 'revert'""",
+        (landing,),
+    )
 
 
 def by_commit(db: Db, project: int, commit: str) -> LandingRow | None:

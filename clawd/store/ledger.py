@@ -41,12 +41,18 @@ class Entry:
 def envelope(db: Db, scope: str, scope_id: str, period: str, limit_micros: int) -> Envelope:
     """The envelope, opened with `limit_micros` when it is new; a raised limit stays raised."""
     row = db.execute(
-        """insert into envelope (scope, scope_id, period, "limit") values (%s, %s, %s, %s)
-           on conflict (scope, scope_id, period) do update set scope = excluded.scope
-           returning scope, scope_id, period, "limit", spent, reserved""",
-        (scope, scope_id, period, limit_micros),
+        """with made as (
+             insert into envelope (scope, scope_id, period, "limit")
+             values (%(scope)s, %(id)s, %(period)s, %(limit)s)
+             on conflict (scope, scope_id, period) do nothing
+             returning scope, scope_id, period, "limit", spent, reserved)
+           select * from made
+           union all select scope, scope_id, period, "limit", spent, reserved from envelope
+             where (scope, scope_id, period) = (%(scope)s, %(id)s, %(period)s)""",
+        {"scope": scope, "id": scope_id, "period": period, "limit": limit_micros},
     ).fetchone()
-    assert row is not None
+    if row is None:  # somebody else opened it in the middle of this statement
+        return envelope(db, scope, scope_id, period, limit_micros)
     return Envelope(**row)
 
 

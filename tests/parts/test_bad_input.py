@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,9 +96,9 @@ def test_status_says_that_a_project_rests_after_many_failures(line: Line) -> Non
         line.add("A thing")
         said = views.overview(db).idle_because
         assert any(because.startswith("project sample rests until") for because in said)
-        assert not breaking.may_work(db, line.project(), line.desk.now())
+        assert not breaking.may_work(breakers.all_open(db), line.project(), line.desk.now())
         assert steer.resume(db).said == "clawd works again."
-        assert breaking.may_work(db, line.project(), line.desk.now())
+        assert breaking.may_work(breakers.all_open(db), line.project(), line.desk.now())
 
 
 def test_a_probe_whose_run_was_lost_is_made_again(line: Line) -> None:
@@ -105,9 +108,48 @@ def test_a_probe_whose_run_was_lost_is_made_again(line: Line) -> None:
             breakers.note(db, "project", "sample", ok=False, now=line.desk.now())
         line.advance(minutes=6)
         breakers.probe(db, [("project", "sample")])
-        assert not breaking.may_work(db, line.project(), line.desk.now())
+        assert not breaking.may_work(breakers.all_open(db), line.project(), line.desk.now())
         line.advance(minutes=40)
-        assert breaking.may_work(db, line.project(), line.desk.now())
+        assert breaking.may_work(breakers.all_open(db), line.project(), line.desk.now())
         breakers.probe(db, [("project", "sample")])
         breakers.note(db, "project", "sample", ok=None, now=line.desk.now())
-        assert breaking.may_work(db, line.project(), line.desk.now())
+        assert breaking.may_work(breakers.all_open(db), line.project(), line.desk.now())
+
+
+def said_by(command: str, home: Path) -> tuple[int, str]:
+    """A shell line with clawd in it: exit code, and everything a terminal would show."""
+    clawd = f"{shlex.quote(sys.executable)} -m clawd --home {shlex.quote(str(home))}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command.replace("CLAWD", clawd)], env={
+            "PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]),
+        }, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "sentence"),
+    [
+        ("CLAWD version >&-", 0, ""),
+        ("CLAWD version <&-", 0, "clawd "),
+        ("CLAWD status 2>&-", 3, ""),
+        pytest.param(
+            "CLAWD version >/dev/full", 1, "No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it"),
+        ),
+        ('d=$(mktemp -d) && cd "$d" && rmdir "$d" && CLAWD init', 1, "does not exist any more"),
+    ],
+)  # fmt: skip
+def test_a_terminal_that_is_closed_full_or_nowhere_gets_a_sentence(
+    home: Path, command: str, code: int, sentence: str
+) -> None:
+    home.rmdir()
+    try:
+        found, said = said_by(command, home)
+    finally:
+        home.mkdir(exist_ok=True)
+    assert found == code, said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert "unexpected" not in said
+    assert "ignored" not in said

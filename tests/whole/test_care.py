@@ -96,15 +96,6 @@ def test_a_landing_that_is_red_while_its_parent_is_green_is_taken_back(line: Lin
     assert line.file("notes/bomb.md") is None
 
 
-def test_a_hub_from_before_the_database_holds_landings(line: Line) -> None:
-    task = line.add("Newer")
-    before = line.main()
-    line.until(task, "done")
-    line.hub_git("update-ref", "refs/heads/main", before)
-    assert not patrol.compare_with_hub(line.desk, line.project())
-    assert line.project().landings_held.startswith("hub")
-
-
 def test_a_test_that_flakes_three_times_a_week_becomes_a_task(line: Line) -> None:
     project = line.project()
     seen = testing.TestVerdict("flaky", 2, 1, 10, "", "FAIL: test_x (tests.A.test_x)")

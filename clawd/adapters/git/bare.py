@@ -49,6 +49,11 @@ class Bare:
             raise GitError(f"{name} is not a commit in {self.path.name}.")
         return found
 
+    def has(self, name: str) -> bool:
+        """Whether a commit and its tree are here; a hub restored from before lacks the newest."""
+        argv = ["cat-file", "-e", f"{oid(name)}^{{tree}}"]
+        return self.git(argv, ok=(0, 1, 128)).rc == 0
+
     def tree_of(self, name: str) -> str:
         found = self._parse(f"{oid(name)}^{{tree}}")
         if found is None:

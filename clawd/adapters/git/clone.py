@@ -77,7 +77,7 @@ def copy_objects(hub: Bare, path: Path) -> None:
 def bring(hub: Bare, path: Path, commit: str) -> None:
     """Fetch the commit when the copy does not hold it: an older clone, or a shallow hub."""
     git = Path(path) / ".git"
-    if run(["cat-file", "-e", f"{oid(commit)}^{{tree}}"], git_dir=git, ok=(0, 1, 128)).rc:
+    if not Bare(git).has(commit):
         argv = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow"]
         run([*argv, str(hub.path), commit], git_dir=git, config=DISPOSABLE, timeout_s=100)
 

@@ -66,8 +66,14 @@ class Hub(Bare):
 
     def sync_from(self, operator_repo: Path, branch: str) -> str:
         """Fetch the operator's branch into `refs/operator/<branch>`; theirs is only read."""
-        source = ref(f"refs/heads/{branch}")
-        target = f"refs/operator/{branch}"
+        return self._fetch(operator_repo, branch, f"refs/heads/{branch}", f"refs/operator/{branch}")
+
+    def shown_in(self, operator_repo: Path, branch: str) -> str:
+        """Fetch what clawd last showed the operator: main as it stood before this hub was lost."""
+        source = f"refs/remotes/clawd/{branch}"
+        return self._fetch(operator_repo, f"clawd/{branch}", source, f"refs/clawd/shown/{branch}")
+
+    def _fetch(self, operator_repo: Path, name: str, source: str, target: str) -> str:
         try:
             self.git(
                 [
@@ -78,14 +84,14 @@ class Hub(Bare):
                     "--no-write-fetch-head",
                     "--update-shallow",
                     str(Path(operator_repo).absolute()),
-                    f"+{source}:{target}",
+                    f"+{ref(source)}:{ref(target)}",
                 ],
                 foreign_owner=True,
                 timeout_s=100,
             )
         except GitError as error:
             raise ClawdError(
-                f"Branch {branch!r} could not be read from {operator_repo}: {error.message}",
+                f"Branch {name!r} could not be read from {operator_repo}: {error.message}",
                 f"Check that the branch exists: git -C {operator_repo} branch",
             ) from error
         return self.resolve(target)
