@@ -138,7 +138,8 @@ def test_an_undo_that_main_overtook_is_made_on_the_new_main(
     with line.desk.db() as db:
         assert len(landings.intents(db, line.project().id)) == 1
     line.commit({"notes/first.md": "two\n"})
-    in_repository(line, "push", "-q", str(line.home / "hubs" / "sample.git"), "HEAD:refs/heads/pushed")
+    hub = line.home / "hubs" / "sample.git"
+    in_repository(line, "push", "-q", str(hub), "HEAD:refs/heads/pushed")
     pushed = line.hub_git("rev-parse", "refs/heads/pushed")
     merged = line.hub_git("merge-tree", "--write-tree", "refs/heads/main", pushed).split()[0]
     tip = line.hub_git(
