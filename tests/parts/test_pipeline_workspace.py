@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,3 +102,41 @@ def test_a_dirty_workspace_is_work_too(line: Line) -> None:
     assert line.file("notes/dirty.md") is not None
     assert line.runs(task, "dev")[0].state == "completed"
     line.assert_sound()
+
+
+def _plant_link(folder: Path, secret: Path) -> None:
+    (folder / "outbox.json").symlink_to(secret)
+
+
+def _plant_linked_folder(folder: Path, secret: Path) -> None:
+    folder.rmdir()
+    folder.symlink_to(secret.parent)
+
+
+def _plant_pipe(folder: Path, _secret: Path) -> None:
+    os.mkfifo(folder / "outbox.json")
+
+
+def _plant_large(folder: Path, _secret: Path) -> None:
+    (folder / "outbox.json").write_text('"' + "x" * workspace.OUTBOX_LIMIT_BYTES + '"')
+
+
+def _plant_deep(folder: Path, _secret: Path) -> None:
+    (folder / "outbox.json").write_text("[" * 200_000)
+
+
+@pytest.mark.parametrize(
+    "plant", [_plant_link, _plant_linked_folder, _plant_pipe, _plant_large, _plant_deep]
+)
+def test_an_outbox_that_is_no_plain_small_file_is_never_followed_or_waited_for(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    secret = tmp_path / "elsewhere" / "outbox.json"
+    secret.parent.mkdir()
+    secret.write_text('{"notes": ["secret"]}')
+    folder = tmp_path / "work" / workspace.CLAWD_FOLDER
+    folder.mkdir(parents=True)
+    plant(folder, secret)
+    found, complaint = workspace.read_outbox(tmp_path / "work")
+    assert found == {}
+    assert "secret" not in complaint

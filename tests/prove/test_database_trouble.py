@@ -20,6 +20,7 @@ from clawd.adapters import postgres, server
 from clawd.adapters.postgres import listener as listening
 from tests.prove import ground
 from tests.prove.paths import LocalPath, socket_of
+from tests.whole import small_disk
 from tests.whole.line import FILES, Line, daemon_thread, open_line, wait_for
 
 pytestmark = pytest.mark.prove
@@ -167,47 +168,25 @@ def test_a_server_that_turned_read_only_is_waited_for(line: Line) -> None:
 
 
 @pytest.fixture
-def small_disk(home: Path) -> Iterator[Path]:
-    """A home on a disk of its own that can be filled."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "none", str(home)]
-    if subprocess.run(mounted, check=False, capture_output=True).returncode:
-        pytest.skip("no disk may be mounted here")
-    try:
+def cramped(home: Path) -> Iterator[Path]:
+    with small_disk.mounted(home):
         yield home
-    finally:
-        subprocess.run(["umount", "-l", str(home)], check=True)
-
-
-def _fill(home: Path, leave_bytes: int = 0) -> Path:
-    """A file that takes what is free."""
-    ballast = home / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        free = os.statvfs(home).f_bavail * os.statvfs(home).f_frsize
-        left = max(0, free - leave_bytes)
-        try:
-            while left > 0:
-                left -= file.write(b"x" * min(left, 65536))
-        except OSError:
-            pass
-    return ballast
 
 
 def test_a_full_disk_stops_claims_is_told_once_and_work_resumes_by_itself(
-    small_disk: Path, database: str, make_repo: MakeRepo
+    cramped: Path, database: str, make_repo: MakeRepo
 ) -> None:
-    with open_line(small_disk, database, {"sample": make_repo(FILES)}) as line:
+    with open_line(cramped, database, {"sample": make_repo(FILES)}) as line:
         with ground.running(line) as running:
             for number in range(2):
                 line.add(f"Caught {number}", "[behave: sleep 1]")
             wait_for(lambda: ground.keepers(line))
-            ballast = _fill(small_disk)
+            ballast = small_disk.fill(cramped)
             time.sleep(8)
             assert running.poll() is None, ground.said(line)
             ballast.unlink()
             wait_for(lambda: ground.is_quiet(line), 90)
-            ballast = _fill(small_disk, leave_bytes=600_000)
+            ballast = small_disk.fill(cramped, leave_bytes=600_000)
             late = line.add("Late")
             wait_for(lambda: _disk_alerts(line) == 1, 75)
             assert line.task(late).state == "backlog"

@@ -1,0 +1,108 @@
+"""What the machine does to clawd: it sleeps, its clock is set, its disk is full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from clawd.loops import beat
+from clawd.pipeline import claim
+from clawd.store import moves
+from tests.whole import small_disk
+from tests.whole.line import FILES, Line, open_line
+
+ELSEWHERE = "another-host"
+
+
+def _held_elsewhere(line: Line) -> int:
+    """A task that a reviewer of another host holds."""
+    task = line.add("Elsewhere")
+    line.until(task, "review", stages=("settle", "dev"))
+    line.check()
+    with line.desk.db() as db:
+        agent = db.execute("select id from agent where name = 'qa-2'").fetchone()
+        assert agent is not None
+        wanted = {"limits": {"day": claim.day_of(line.desk.now())}}
+        assert moves.claim(db, moves.Claim(
+            (task,), "qa", agent["id"], ELSEWHERE, timedelta(seconds=90), wanted, "by hand"
+        ))  # fmt: skip
+    return task
+
+
+def _lease_left_s(line: Line, task: int) -> float:
+    found = line.rows(
+        "select extract(epoch from lease_until - clawd_now())::float as s from task where id = %s",
+        task,
+    )
+    return float(found[0]["s"])
+
+
+class Sleep:
+    """The wall clock that goes on while the machine sleeps; the steady one stands still."""
+
+    def __init__(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._line, self._shift, self._wall = line, 0.0, beat.time
+        monkeypatch.setattr(beat, "time", lambda: self._wall() + self._shift)
+
+    def for_s(self, seconds: float) -> None:
+        self._shift += seconds
+        self._line.advance(seconds=seconds)
+
+
+def test_after_a_sleep_own_leases_come_first_and_nobody_else_is_judged_for_one_lease_more(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = _held_elsewhere(line)
+    mine = line.add("Mine", "[behave: hang]")
+    line.dev()
+    sleep, heart = Sleep(line, monkeypatch), beat.Beat(line.desk)
+    heart.tick()
+
+    sleep.for_s(3600)
+    assert _lease_left_s(line, mine) < 0
+    heart.tick()
+    assert _lease_left_s(line, mine) > 60
+    assert line.task(theirs).leased_by_run is not None
+    assert "lose" not in line.events(theirs) + line.events(mine)
+
+    heart._due["scan"] = 0.0  # one lease later
+    heart.tick()
+    assert line.task(theirs).leased_by_run is None
+    assert line.events(theirs)[-1] == "lose"
+    assert "lose" not in line.events(mine)
+    heart.close()
+
+
+def test_a_clock_that_is_set_back_costs_nobody_a_lease(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = line.add("Mine", "[behave: hang]")
+    line.dev()
+    sleep, heart = Sleep(line, monkeypatch), beat.Beat(line.desk)
+    heart.tick()
+    sleep.for_s(-7200)
+    heart.tick()
+    assert 60 < _lease_left_s(line, mine) < 120
+    assert "lose" not in line.events(mine)
+    heart.close()
+
+
+@pytest.fixture
+def cramped(home: Path, database: str, make_repo: Callable[..., Path]) -> Iterator[Line]:
+    with (
+        small_disk.mounted(home),
+        open_line(home, database, {"sample": make_repo(FILES)}) as opened,
+    ):
+        yield opened
+
+
+def test_nothing_is_claimed_while_the_disk_is_nearly_full(cramped: Line) -> None:
+    task = cramped.add("Waits")
+    ballast = small_disk.fill(cramped.home, leave_bytes=600_000)
+    assert claim.next_dev(cramped.desk) is None
+    assert cramped.task(task).state == "backlog"
+    ballast.unlink()
+    cramped.until(task, "done")
