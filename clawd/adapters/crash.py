@@ -32,6 +32,7 @@ POINTS = (
     "tick.before", "tick.mid", "tick.after",
     "undo.before", "undo.mid",
     "cleanup.before", "cleanup.after",
+    "restore.before", "restore.mid", "restore.after",
     "lose.before", "lose.after",
     "fence.before", "fence.mid", "fence.after",
 )  # fmt: skip

@@ -121,6 +121,10 @@ class LimitSettings:
     free_memory_mb: int = setting(
         400, "No run starts while less memory is free.", unit="MB", least=0, most=1_000_000
     )
+    load_per_core: int = setting(
+        8, "No run starts while more than this many processes wait for each core; 0: never mind.",
+        least=0, most=1_000,
+    )  # fmt: skip
     free_disk_percent: int = setting(
         5, "No task is claimed while less of the disk is free.", unit="%", least=0, most=50
     )

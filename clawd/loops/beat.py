@@ -47,7 +47,7 @@ class Beat:
             recover.scan(desk)
         if self._is_due("alarm", 60):
             with desk.db() as db:
-                report.idle_alarm(db, views.overview(db))
+                report.idle_alarm(db, views.overview(db), claim.short_of(desk))
                 if not claim.has_disk(desk):
                     report.disk_is_full(db, desk.config.limits.free_disk_percent)
         if self._is_due("trim", 3600):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from clawd.store.rows import Db
 
 # How many more turns of the same candidate a reviewer gets is small: it reads, it does not build.
 _QA_SHARE = 0.5
+# When nothing of the first is to be had, a task far behind may be: its files are free.
+READY_WINDOWS = (20, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +60,31 @@ def next_dev(desk: Desk) -> Taken | None:
             return None
         look = _Look.around(db)
         idle = breaking.idle(desk, db, Role.DEV, look.resting, look.now)
-        ready = {task.id: task for task in tasks.ready(db)} if idle else {}
-        if not ready:
+        if not idle:
             return None
-        under_way = tasks.under_way(db)
-        caps = {p.id: _share(desk, db, p) for p in look.projects.values()}
-        asked = [_ready(task) for task in ready.values()]
-        for agent in idle:
-            choice = schedule.choose(asked, under_way, caps, agent.id, look.now, overlaps)
-            offered = [ready[task] for task in choice.tasks]
-            taken = _take(desk, db, look, Role.DEV, agent, offered, choice.held)
-            if taken is not None:
+        for window in READY_WINDOWS:
+            ready = {task.id: task for task in tasks.ready(db, window)}
+            taken = _offer(desk, db, look, idle, ready)
+            if taken is not None or len(ready) < window:
                 return taken
+    return None
+
+
+def _offer(
+    desk: Desk, db: Db, look: _Look, idle: Sequence[Agent], ready: Mapping[int, Task]
+) -> Taken | None:
+    """The ready tasks to each idle developer in turn, in the order the policy gives them."""
+    if not ready:
+        return None
+    under_way = tasks.under_way(db)
+    caps = {p.id: _share(desk, db, p) for p in look.projects.values()}
+    asked = [_ready(task) for task in ready.values()]
+    for agent in idle:
+        choice = schedule.choose(asked, under_way, caps, agent.id, look.now, overlaps)
+        offered = [ready[task] for task in choice.tasks]
+        taken = _take(desk, db, look, Role.DEV, agent, offered, choice.held)
+        if taken is not None:
+            return taken
     return None
 
 
@@ -215,20 +231,32 @@ def _resumable(desk: Desk, db: Db, task: Task) -> Run | None:
 
 
 def _has_slot(desk: Desk, db: Db) -> bool:
-    if desk.freeze_file.exists() or not has_disk(desk) or not _has_memory(desk):
+    if desk.freeze_file.exists() or short_of(desk):
         return False
-    return runs.count_live(db) < desk.config.limits.max_live
+    live = runs.count_live(db)
+    if live and projects.on_trial(db):
+        return False  # after a pause of the account one run tries it, the others follow
+    return live < desk.config.limits.max_live
+
+
+def short_of(desk: Desk) -> list[str]:
+    """What this machine has too little of to start a run; what runs may still end well."""
+    limits = desk.config.limits
+    found = []
+    if not has_disk(desk):
+        found.append(f"less than {limits.free_disk_percent} % of the disk is free")
+    if psutil.virtual_memory().available < limits.free_memory_mb * 1_000_000:
+        found.append(f"less than {limits.free_memory_mb} MB of memory is free")
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if limits.load_per_core and load > limits.load_per_core:
+        found.append(f"{load:.0f} processes wait for each core")
+    return found
 
 
 def has_disk(desk: Desk) -> bool:
-    """A nearly full disk stops claiming; what runs may still end well."""
+    """Whether more of the disk is free than must be."""
     disk = shutil.disk_usage(desk.home)
     return 100 * disk.free >= desk.config.limits.free_disk_percent * disk.total
-
-
-def _has_memory(desk: Desk) -> bool:
-    """An agent takes a few hundred MB: below the floor the next one waits for another to end."""
-    return psutil.virtual_memory().available >= desk.config.limits.free_memory_mb * 1_000_000
 
 
 def _paused(db: Db) -> bool:

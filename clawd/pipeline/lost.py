@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clawd.adapters import crash
 from clawd.adapters.git import merge
 from clawd.adapters.git.hub import Hub
 from clawd.errors import ClawdError
@@ -35,13 +36,16 @@ def bring_back(desk: Desk, project: Project) -> bool:
     older = main is None or hub.is_ancestor(main, shown)
     if not older or not hub.has(last.new_main) or not hub.is_ancestor(last.new_main, shown):
         return False
+    crash.point("restore.before")
     if not merge.swap(hub, project.main_ref, shown, main):
         return False
+    crash.point("restore.mid")
     why = f"the hub lacked landing {last.id}: main is back at {shown[:12]}, as you were shown it"
     with desk.db() as db, db.transaction():
         facts = Facts({"main": shown, "before": main})
         moves.tell(db, "project", project.id, "hub_restored", why, actor="reconcile", facts=facts)
         report.notice(db, project, f"{project.slug}: {why}.", dedupe=f"hub_back:{last.id}:{shown}")
+    crash.point("restore.after")
     return True
 
 

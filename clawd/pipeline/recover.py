@@ -185,6 +185,8 @@ class Follower:
         with desk.db() as db:
             if facts.delivered and run.delivered_at is None:
                 self._deliver(db, run, facts.session)
+            if facts.turns > run.turns:
+                projects.end_trial(db)
             runs.note(
                 db, run.id, doing=facts.last_line[:200], turns=facts.turns,
                 spent_micros=facts.cost_micros,

@@ -72,11 +72,11 @@ def goal_done(db: Db, project: Project, goal: Goal) -> None:
     outbox.put(db, "notice", body, f"goal_done:{goal.id}:{goal.changed_at.isoformat()}")
 
 
-def idle_alarm(db: Db, seen: Overview) -> None:
+def idle_alarm(db: Db, seen: Overview, short_of: list[str]) -> None:
     """Work stands ready and nobody takes it: told once an hour, with what the facts say."""
     if seen.alarm is None:
         return
-    because = "; ".join(seen.alarm.because)
+    because = "; ".join(short_of or seen.alarm.because)
     text = f"Work is ready, no claim for {seen.alarm.minutes} minutes, because {because}."
     outbox.put(db, "needs_you", {"text": text}, f"idle:{seen.at:%Y-%m-%dT%H}")
 

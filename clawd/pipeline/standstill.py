@@ -32,6 +32,8 @@ def failures_in_a_row(db: Db) -> int:
 
 def after(db: Db, run: Run, outcome: Outcome) -> None:
     """What the account refuses one run it refuses all: nobody is sent into the same wall."""
+    if outcome.reason is None:
+        projects.end_trial(db)
     if outcome.kind is not Kind.YIELD or outcome.reason is None or outcome.not_before is None:
         return
     known = REASONS[outcome.reason]

@@ -52,6 +52,10 @@ def choose_origin(desk: Desk, project: Project, task: Task) -> Origin:
     if candidate is not None and not candidate.no_change and hub.has(candidate.oid):
         if _was_bounced(came):
             return Origin(main, main, merge_of=candidate.oid)
+        half = hub.head(salvage_ref(earlier[-1].id)) if earlier else None
+        asked = came is not None and came.event == "resume_dev"
+        if asked and half is not None and hub.is_ancestor(candidate.oid, half):
+            return Origin(half, candidate.base_oid, kept=candidate.oid)
         return Origin(candidate.oid, candidate.base_oid, kept=candidate.oid)
     if earlier and earlier[-1].base_oid:
         kept = hub.head(salvage_ref(earlier[-1].id))

@@ -108,6 +108,20 @@ def resume(db: Db, scope: str, key: str) -> bool:
     return db.execute("delete from pause where (scope, key) = (%s, %s)", (scope, key)).rowcount > 0
 
 
+def on_trial(db: Db) -> bool:
+    """Whether a pause of all agents is over by time and no run has got through since."""
+    found = db.execute(
+        "select from pause where (scope, key) = ('all', %s) and until <= clawd_now()", (AGENTS,)
+    )
+    return found.fetchone() is not None
+
+
+def end_trial(db: Db) -> None:
+    """A run got through: the others need not wait any longer."""
+    db.execute("delete from pause where (scope, key) = ('all', %s) and until <= clawd_now()",
+               (AGENTS,))  # fmt: skip
+
+
 def pauses(db: Db) -> list[dict[str, Any]]:
     """Every pause in force; one whose time is over is no pause."""
     return db.execute(

@@ -69,6 +69,18 @@ def _undo() -> Nudge:
     return nudge
 
 
+def _lose_hub() -> Nudge:
+    """Removes the hub as soon as something landed, and asks for more work."""
+    lost: list[int] = []
+
+    def nudge(line: Line) -> None:
+        if not lost and line.rows("select from task where state = 'done'"):
+            shutil.rmtree(line.home / "hubs" / "sample.git")
+            lost.append(line.add("After it"))
+
+    return nudge
+
+
 def _hanging(line: Line) -> None:
     line.add("Hanging", "[behave: hang first 1]")
 
@@ -116,6 +128,7 @@ SCENES = {
         Scene("goal", _goal),
         Scene("layer", _layer, project=SETUP),
         Scene("undo", _one, _undo, ("rolled_back",)),
+        Scene("hub", _one, _lose_hub),
         Scene("lost", _hanging, _kill_keeper),
         Scene("cancelled", _unwanted, _cancel, ("cancelled",)),
     )
@@ -123,7 +136,7 @@ SCENES = {
 # Which story passes a point, by the point's stage; `work` passes all the others.
 STAGES = {
     "sync": "goal", "roadmap": "goal", "specify": "goal", "plan": "goal", "goal": "goal",
-    "tick": "goal", "layer": "layer", "undo": "undo", "lose": "lost", "fence": "cancelled",
+    "tick": "goal", "layer": "layer", "undo": "undo", "restore": "hub", "lose": "lost", "fence": "cancelled",
 }  # fmt: skip
 
 

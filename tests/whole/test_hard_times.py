@@ -10,7 +10,7 @@ import pytest
 
 from clawd.loops import beat
 from clawd.pipeline import claim
-from clawd.store import moves
+from clawd.store import moves, projects
 from tests.whole import small_disk
 from tests.whole.line import FILES, Line, open_line
 
@@ -88,6 +88,58 @@ def test_a_clock_that_is_set_back_costs_nobody_a_lease(
     assert 60 < _lease_left_s(line, mine) < 120
     assert "lose" not in line.events(mine)
     heart.close()
+
+
+def test_after_a_pause_of_the_account_one_run_tries_it_and_the_others_follow(line: Line) -> None:
+    made = [line.add(f"Waiting {n}") for n in range(3)]
+    with line.desk.db() as db:
+        until = line.desk.now() + timedelta(minutes=5)
+        projects.pause(db, "all", projects.AGENTS, "rate_limited", "run 1", until)
+    assert line.dev() == 0
+    line.advance(minutes=6)
+    assert line.dev() == 1
+    line.ended()
+    assert line.dev() == 0, "nobody knows yet how it went"
+    line.settle()
+    assert line.dev() == 2
+    for task in made:
+        line.until(task, "done")
+
+
+def test_a_trial_that_meets_the_same_wall_pauses_everybody_again(line: Line) -> None:
+    line.add("Limited", "[behave: limit 4102444800]")
+    line.add("Other")
+    with line.desk.db() as db:
+        until = line.desk.now() + timedelta(minutes=5)
+        projects.pause(db, "all", projects.AGENTS, "rate_limited", "run 1", until)
+    line.advance(minutes=6)
+    assert line.dev() == 1
+    line.ended()
+    line.settle()
+    assert line.dev() == 0
+    with line.desk.db() as db:
+        assert [pause["key"] for pause in projects.pauses(db)] == [projects.AGENTS]
+
+
+def test_a_task_far_behind_is_found_when_all_before_it_wait_for_the_same_files(line: Line) -> None:
+    line.add("Holder", "[behave: hang]", scope=("notes/shared.md",))
+    assert line.dev() == 1
+    for number in range(25):
+        line.add(f"Held {number}", scope=("notes/shared.md",))
+    free = line.add("Free", scope=("notes/free.md",))
+    assert line.dev() == 1
+    assert line.task(free).state == "running"
+
+
+def test_nothing_starts_on_a_machine_whose_processes_wait_for_it(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = line.add("Waits")
+    monkeypatch.setattr(claim.os, "getloadavg", lambda: (10_000.0, 1.0, 1.0))
+    assert claim.next_dev(line.desk) is None
+    assert "processes wait for each core" in claim.short_of(line.desk)[0]
+    monkeypatch.undo()
+    line.until(task, "done")
 
 
 @pytest.fixture
