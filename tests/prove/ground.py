@@ -105,6 +105,8 @@ def until(
 
 def _stuck(line: Line) -> str:
     left = line.rows("select id, state, reason, not_before, leased_by_run from task")
+    left += line.rows("select id, state, reason, ticked, marked, line from goal")
+    left += line.rows("select slug, baseline_verdict, landings_held, not_followed from project")
     said = (line.home / "logs" / "clawd.log").read_text()[-3000:]
     return f"it does not come to its end:\n{left}\n{line.story()}\n{said}"
 
@@ -133,7 +135,7 @@ def is_quiet(line: Line) -> bool:
              and not (state = 'planned' and reason = 'reverted')""",
         "select from run where ended_at is null",
         "select from landing where state in ('asked', 'intent')",
-        "select from goal where state = 'done' and done_by = 'clawd' and not ticked",
+        "select from goal where state = 'done' and done_by = 'clawd' and not ticked and not marked",
     ))  # fmt: skip
 
 
