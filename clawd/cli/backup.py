@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,7 +80,9 @@ def restore_command(session: Session, file: Path, yes: bool, as_json: bool) -> N
     pid = daemon_pid(session.home)
     if pid is not None:
         raise Refused(f"The daemon works (pid {pid}).", "Stop it first: clawd down")
-    if not yes and not click.confirm(f"Put {file.name} in the place of today's database?"):
+    if not file.expanduser().is_file():
+        raise UsageError(f"There is no backup {file}.", "See them: clawd backup --list")
+    if not yes and not _agreed(f"Put {file.name} in the place of today's database?"):
         raise UsageError("Nothing was restored.", "Say yes with --yes.")
     with open_server(session) as conninfo:
         before = dump.restore(conninfo, file.expanduser(), datetime.now(UTC))
@@ -94,10 +97,11 @@ def upgrade_command(session: Session, as_json: bool) -> None:
 
     Install the new clawd first, then run this. A database newer than the program is refused.
     """
-    from clawd import daemon  # noqa: PLC0415
+    from clawd import config, daemon  # noqa: PLC0415
     from clawd.adapters import dump, postgres  # noqa: PLC0415
     from clawd.store import schema  # noqa: PLC0415
 
+    config.load(session.home)  # what the new daemon could not read stops the old one never
     running = daemon_pid(session.home) is not None
     with open_server(session) as conninfo:
         saved = dump.dump(conninfo, session.home / "backups", datetime.now(UTC))
@@ -110,6 +114,10 @@ def upgrade_command(session: Session, as_json: bool) -> None:
     steps = ", ".join(done) if done else "the schema is current"
     state = "the daemon works again" if running else "the daemon was not running"
     _tell(Answer("upgrade", f"Saved {saved.name}; {steps}; {state}.", str(saved)), as_json)
+
+
+def _agreed(question: str) -> bool:
+    return sys.stdin.isatty() and click.confirm(question)
 
 
 def _kept(path: Path) -> Kept:

@@ -85,7 +85,7 @@ def _summary(board: Board) -> Text:
             text.append(f"{number} {state.replace('_', ' ')}", style=_COLOURS[state])
             text.append("  ")
     money = seen.money
-    if money.limit_micros:
+    if money.is_set:
         text.append(f"{show.usd(money.spent_micros)} of {show.usd(money.limit_micros)} today")
     return text
 

@@ -10,7 +10,7 @@ import click
 
 from clawd.cli import show
 from clawd.cli.session import Session
-from clawd.cli.verbs import verb
+from clawd.cli.verbs import Finite, verb
 from clawd.demo.summary import Summary
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @verb("demo", "clawd demo", "clawd demo --pace 0 --json", "clawd --home /tmp/look demo",
       shape=Summary)  # fmt: skip
-@click.option("--pace", type=click.FloatRange(0, 10), default=1.0, show_default=True,
+@click.option("--pace", type=Finite(0, 10), default=1.0, show_default=True,
               help="How slowly the agents work; 0 is as fast as they can.")  # fmt: skip
 @click.option("--keep/--no-keep", default=True, show_default=True,
               help="Leave its data afterwards, to look around.")  # fmt: skip

@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
+import re
 import sys
 import tempfile
 import traceback
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from clawd.cli.show import one_line, sentence
 from clawd.errors import ClawdError
 
 UNEXPECTED = 1
+# A command in a remedy: `clawd up`, not the word in a sentence such as "clawd goes on".
+_COMMAND = re.compile(
+    r"\bclawd (up|down|init|doctor|status|resume|restart|inbox|backup|task|goal|run|budget)\b"
+)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
-def explain(error: BaseException, home: Path | None) -> int:
-    """Prints the sentence and the remedy to stderr; returns the exit code."""
+def explain(
+    error: BaseException, home: Path | None, *, as_json: bool = False, named: bool = False
+) -> int:
+    """Says the sentence and the remedy, in JSON too when asked; returns the exit code.
+
+    `named` is a home from the command line: the commands of the remedy name it, too.
+    """
     known = error if isinstance(error, ClawdError) else _database(error) or _system(error)
-    if known is not None:
-        _say(f"clawd: {sentence(known.message)}")
-        if known.remedy:
-            _say(f"       {sentence(known.remedy)}")
-        return known.exit_code
-    where = _write_crash_log(error, home)
-    what = one_line(str(error), 300)
-    _say(f"clawd: something unexpected happened: {type(error).__name__}: {what}")
-    _say(f"       The details are in {where}")
-    return UNEXPECTED
+    if known is None:
+        where = _write_crash_log(error, home)
+        what = one_line(str(error), 300)
+        known = ClawdError(
+            f"something unexpected happened: {type(error).__name__}: {what}",
+            f"The details are in {where}",
+        )
+    remedy = sentence(known.remedy)
+    if named and home is not None:
+        remedy = _COMMAND.sub(lambda found: f"clawd --home {quote(str(home))} {found[1]}", remedy)
+    _say(f"clawd: {sentence(known.message)}")
+    if remedy:
+        _say(f"       {remedy}")
+    if as_json:
+        say_json(sentence(known.message), remedy, known.exit_code)
+    return known.exit_code
+
+
+def say_json(message: str, remedy: str, code: int) -> None:
+    """The failure as one object on stdout, where a program looks for its answer."""
+    with contextlib.suppress(OSError):
+        print(json.dumps({"error": message, "remedy": remedy, "exit_code": code}), flush=True)
 
 
 def _database(error: BaseException) -> ClawdError | None:
@@ -51,6 +77,11 @@ def _system(error: BaseException) -> ClawdError | None:
         return ClawdError(f"{error.strerror}: the answer could not be written.", "Make room.")
     if isinstance(error, FileNotFoundError) and not _stands_somewhere():
         return ClawdError("The folder you stand in does not exist any more.", "Change to another.")
+    if isinstance(error, OSError) and error.errno in _CLOSED and error.filename:
+        return ClawdError(
+            f"{error.filename}: {error.strerror}.",
+            "Run clawd as whoever may use it, or name another home with --home.",
+        )
     return None
 
 
@@ -65,10 +96,12 @@ def _stands_somewhere() -> bool:
 def _write_crash_log(error: BaseException, home: Path | None) -> str:
     name = f"crash-{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     text = "".join(traceback.format_exception(error))
-    for folder in (home / "logs" if home and home.is_dir() else None, Path(tempfile.gettempdir())):
+    for folder in (home / "logs" if home else None, Path(tempfile.gettempdir())):
         if folder is None:
             continue
         try:
+            if not folder.parent.is_dir():
+                continue
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / name
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from clawd.cli import show
-from clawd.cli.session import Session, daemon_pid, open_db
+from clawd.cli.session import Session, daemon_pid, gave_up, open_db
 from clawd.cli.verbs import verb
 from clawd.store.views import Overview
 from clawd.store.views_queue import AgentLine, TaskLine
@@ -76,16 +77,21 @@ def _watch(session: Session) -> None:
         board.watch(
             lambda: views_board.board(db, daemon=daemon_pid(session.home) is not None),
             title=f"clawd  {session.home}",
-            note=lambda: _daemon_line(daemon_pid(session.home)) + "  Ctrl-C leaves",
+            note=lambda: _daemon_line(session.home) + "  Ctrl-C leaves",
         )
 
 
-def _daemon_line(pid: int | None) -> str:
-    return f"daemon runs (pid {pid})" if pid else "daemon is not running (clawd up)"
+def _daemon_line(home: Path) -> str:
+    pid = daemon_pid(home)
+    if pid:
+        return f"daemon runs (pid {pid})"
+    return f"daemon {'gave up' if gave_up(home) else 'is not running'} (clawd up)"
 
 
 def _print_status(found: Status) -> None:
-    show.heading(f"clawd: {_daemon_line(found.pid)}, home {found.home}")
+    show.heading(f"clawd: {_daemon_line(Path(found.home))}, home {found.home}")
+    if found.pid is None and (said := gave_up(Path(found.home))):
+        show.line(show.one_line(said, 400))
     if found.killed:
         show.line("The kill switch is set: nothing starts until `clawd resume`.")
     for pause in found.pauses:
@@ -95,7 +101,7 @@ def _print_status(found: Status) -> None:
     show.line(f"tasks  {tasks or 'none'}")
     show.line(f"goals  {goals or 'none'}")
     money = found.money
-    if money.limit_micros:
+    if money.is_set:
         show.line(f"money  {show.usd(money.spent_micros)} spent and "
                   f"{show.usd(money.reserved_micros)} reserved of "
                   f"{show.usd(money.limit_micros)} on {money.period}")  # fmt: skip

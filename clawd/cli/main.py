@@ -104,7 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_unsaid()
         from clawd.cli.failure import explain  # noqa: PLC0415 - only when something failed
 
-        return explain(error, session[0].home if session else None)
+        given = list(sys.argv[1:] if argv is None else argv)
+        return explain(
+            error, session[0].home if session else None, as_json="--json" in given,
+            named=any(word == "--home" or word.startswith("--home=") for word in given),
+        )  # fmt: skip
 
 
 def _run(argv: Sequence[str] | None, session: list[Session]) -> int:
@@ -120,7 +124,12 @@ def _run(argv: Sequence[str] | None, session: list[Session]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # click before 8.2 has no such name
             error.show(sys.stdout)
             return 0
-        click.UsageError(_short(error.format_message()), error.ctx).show(sys.stderr)
+        short = _short(error.format_message())
+        click.UsageError(short, error.ctx).show(sys.stderr)
+        if "--json" in args:
+            from clawd.cli.failure import say_json  # noqa: PLC0415 - only when something failed
+
+            say_json(short, "", 2)
         return 2
     except click.ClickException as error:
         error.show(sys.stderr)

@@ -45,7 +45,7 @@ def cost_command(session: Session, by: str, days: int, as_json: bool) -> None:
 def money_line(found: Cost) -> str:
     """Today against its envelope."""
     today = found.today
-    if not today.limit_micros:
+    if not today.is_set:
         return "no limit of a day is set yet"
     return f"{today.period}: {show.usd(today.spent_micros)} of {show.usd(today.limit_micros)}"
 

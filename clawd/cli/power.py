@@ -8,14 +8,14 @@ from datetime import timedelta
 import click
 
 from clawd.cli.session import Session, open_db, open_running_db
-from clawd.cli.verbs import pick_project, project_option, tell, verb
+from clawd.cli.verbs import Finite, pick_project, project_option, tell, verb
 
 
 @verb("pause", "clawd pause", "clawd pause --project shop --why 'release week'",
       "clawd pause --hours 8")  # fmt: skip
 @project_option
 @click.option("--why", default="", metavar="TEXT", help="The reason, kept with the decision.")
-@click.option("--hours", type=click.FloatRange(0, 8760), help="Resume by itself after so long.")
+@click.option("--hours", type=Finite(0, 8760), help="Resume by itself after so long.")
 @click.pass_obj
 def pause_command(
     session: Session, project: str | None, why: str, hours: float | None, as_json: bool

@@ -95,9 +95,11 @@ def evidence_command(
     since: datetime | None, limit: int, as_json: bool,
 ) -> None:  # fmt: skip
     """What was claimed and what clawd's own check said of it."""
-    from clawd.store import views_money  # noqa: PLC0415
+    from clawd.store import moves, tasks, views_money  # noqa: PLC0415
 
     with open_db(session) as db:
+        if task is not None and tasks.by_id(db, task) is None:
+            raise moves.Missing(f"There is no task {task}.", "See them: clawd task list --all")
         found = views_money.proofs(
             db, task=task, since=since, limit=limit,
             agent=None if agent is None else show.clean(agent),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clawd.errors import NotRunning, UsageError
+from clawd.errors import NotRunning, Refused, UsageError
 
 if TYPE_CHECKING:
     from clawd.store.rows import Db
@@ -34,6 +34,22 @@ class Session:
             raise UsageError("The name of the home holds a NUL character.")
         path = Path(os.path.abspath(os.path.expanduser(named)))
         return cls(path, environ.get("CLAWD_DATABASE_URL") or None)
+
+
+def require_own(home: Path) -> None:
+    """What another account's clawd writes is only ever written by that account."""
+    try:
+        owner = home.stat().st_uid
+    except OSError:
+        return  # not there or not to be seen: whoever needs it says so
+    if owner != os.geteuid():
+        from clawd.setup.home import owner_name  # noqa: PLC0415
+
+        name = owner_name(owner)
+        raise Refused(
+            f"The home {home} belongs to {name}.",
+            f"Run clawd as {name}, or name a home of your own with --home.",
+        )
 
 
 @contextmanager
@@ -85,6 +101,14 @@ def daemon_pid(home: Path) -> int | None:
     return None
 
 
+def gave_up(home: Path) -> str:
+    """The last words of a daemon that stopped itself; nothing once another has started."""
+    try:
+        return (home / "gave-up.txt").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
 @dataclass(slots=True)
 class _Served:
     """A server to talk to; `alone` is whether nobody else does."""
@@ -103,6 +127,7 @@ def _served(session: Session) -> Iterator[_Served]:
     home = session.home
     if not home.is_dir():
         raise _nothing_here(home)
+    require_own(home)
     running = server.find_running(home)
     if running is None and server.status(home).data is None:
         raise _nothing_here(home)
@@ -114,7 +139,7 @@ def _served(session: Session) -> Iterator[_Served]:
         try:
             yield served
         finally:
-            if served.alone and _is_last(lock):
+            if served.alone and daemon_pid(home) is None and _is_last(lock):
                 os.ftruncate(lock, 0)
                 server.stop(home)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from clawd.cli import show
-from clawd.cli.session import Session, daemon_pid
+from clawd.cli.session import Session, daemon_pid, require_own
 from clawd.cli.telling import telling
 from clawd.cli.verbs import USD, verb
 from clawd.errors import NotRunning, UsageError
@@ -116,12 +116,19 @@ def down_command(session: Session, keep_runs: bool, as_json: bool) -> int:
 
     Exit code 3 when it was not running.
     """
-    if daemon_pid(session.home) is None:
-        if session.home.is_dir():
-            _stop_database(session)  # a command may have left it for the next one
-        raise NotRunning("The daemon is not running.", "Start it: clawd up")
-    from clawd import daemon  # noqa: PLC0415
+    from clawd import daemon, steer  # noqa: PLC0415
 
+    if daemon_pid(session.home) is None:
+        ended = 0
+        if session.home.is_dir():
+            require_own(session.home)
+            ended = 0 if keep_runs else steer.end_runs(session.home, "clawd goes down")
+            _stop_database(session)  # a command may have left it for the next one
+        if not ended:
+            raise NotRunning("The daemon is not running.", "Start it: clawd up")
+        runs = f"{ended} run{'s' * (ended != 1)}"
+        text = f"The daemon was gone already; {runs} it had left behind ended."
+        return _said("down", text, None, as_json)
     daemon.stop(session.home, _STOP_LIMIT_S, end_runs=not keep_runs)
     _stop_database(session)
     return _said("down", "clawd is stopped.", None, as_json)
@@ -130,9 +137,14 @@ def down_command(session: Session, keep_runs: bool, as_json: bool) -> int:
 @verb("restart", "clawd restart")
 @click.pass_obj
 def restart_command(session: Session, as_json: bool) -> int:
-    """Stop the daemon and start it again; live runs go on and are picked up."""
-    from clawd import daemon  # noqa: PLC0415
+    """Stop the daemon and start it again; live runs go on and are picked up.
 
+    A clawd.yaml that cannot be read is said before anything is stopped.
+    """
+    from clawd import config, daemon  # noqa: PLC0415
+
+    require_own(session.home)
+    config.load(session.home)
     if daemon_pid(session.home) is not None:
         daemon.stop(session.home, _STOP_LIMIT_S, end_runs=False)
     return _start(session, "restart", False, as_json)
@@ -141,6 +153,7 @@ def restart_command(session: Session, as_json: bool) -> int:
 def _start(session: Session, verb_name: str, foreground: bool, as_json: bool) -> int:
     from clawd import daemon, service  # noqa: PLC0415
 
+    require_own(session.home)
     if not foreground and service.start(session.home):
         pid = daemon_pid(session.home)
         return _said(verb_name, f"clawd works as a service (pid {pid}).", pid, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
@@ -93,6 +94,16 @@ class Id(click.ParamType):  # type: ignore[type-arg]
         if len(text) > 16:
             self.fail(f"There is no number {show.one_line(text, 40)}.")
         return int(text)
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; "nan" is within all of them and no number."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{show.one_line(value, 40)!r} is no number.", param, ctx)
+        return found
 
 
 class Usd(click.ParamType):  # type: ignore[type-arg]

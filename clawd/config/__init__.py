@@ -70,6 +70,8 @@ def load(folder: Path) -> Config:
     """The configuration of a home; without a file, the defaults."""
     file = folder / FILE_NAME
     try:
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise ConfigBroken(f"{file} is no file.", "Put your settings into a plain text file.")
         text = file.read_text("utf-8")
     except FileNotFoundError:
         return Config()

@@ -62,6 +62,7 @@ def bring_in(db: Db, config: Config) -> None:
             for name in config.agents.names_of(role):
                 agents.ensure(db, name, role.value, model)
         agents.retire_others(db, [n for role in Role for n in config.agents.names_of(role)])
+        projects.retire_others(db, list(config.projects))
         for slug in config.projects:
             bring_in_project(db, config, slug)
 

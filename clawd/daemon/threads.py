@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import tempfile
 import threading
@@ -22,11 +23,17 @@ from clawd.daemon.outage import Outage, is_outage
 from clawd.pipeline import recover
 from clawd.pipeline.desk import Desk
 from clawd.running import launch
+from clawd.store import outbox
 
 RESTARTS = 5
 RESTART_WINDOW_S = 120.0
 # A signal can arrive in the moment before the main thread falls asleep; it is seen when it wakes.
 _SIGNAL_SEEN_S = 0.5
+
+
+def last_words(home: Path) -> Path:
+    """What a daemon that gave up said; gone once another has started."""
+    return home / "gave-up.txt"
 
 
 @dataclass(slots=True)
@@ -69,9 +76,22 @@ class Loop:
         now = monotonic()
         self._failures.append(now)
         if len(self._failures) == RESTARTS and now - self._failures[0] < RESTART_WINDOW_S:
-            self.gave_up.set()
-            self.desk.stop.set()
+            self._give_up(error)
         return 1.0
+
+    def _give_up(self, error: Exception) -> None:
+        """The last words go where a person looks: the log, a file for `status`, the messages."""
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        text = (
+            f"clawd stopped itself: its part {self.name} failed {RESTARTS} times, the last: {said}"
+        )
+        self.desk.log("gave_up", level=logging.ERROR, loop=self.name, why=said)
+        with contextlib.suppress(OSError):
+            last_words(self.desk.home).write_text(f"{text}\n", "utf-8")
+        with contextlib.suppress(psycopg.Error), self.desk.db() as db:
+            outbox.put(db, "needs_you", {"text": text}, None)
+        self.gave_up.set()
+        self.desk.stop.set()
 
 
 class Daemon:
@@ -111,6 +131,7 @@ class Daemon:
             for loop in self.loops:
                 loop.start()
             self.desk.log("started", loops=len(self.loops))
+            last_words(self.desk.home).unlink(missing_ok=True)
             notify.tell(notify.READY, f"STATUS=works in {self.desk.home}")
             while not self.desk.stop.wait(_SIGNAL_SEEN_S):
                 pass

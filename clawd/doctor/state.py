@@ -32,7 +32,12 @@ def daemon_works(home: Path) -> Iterator[Finding]:
     """Whether a daemon holds this home, and whether it is alive and not only there."""
     pid = daemon.is_running(home)
     if pid is None:
-        yield Finding("daemon", None, "it does not run", "Start it: clawd up")
+        words = daemon.last_words(home)
+        if words.exists():
+            said = words.read_text("utf-8", "replace").strip()
+            yield Finding("daemon", False, said, "See logs/clawd.log, then clawd up")
+        else:
+            yield Finding("daemon", None, "it does not run", "Start it: clawd up")
         return
     try:
         age_s = time.time() - (home / "daemon.beat").stat().st_mtime

@@ -131,6 +131,10 @@ def refresh(desk: Desk, project: Project, runs: int = 1) -> Project:
     try:
         return keep(desk, project, runs=runs)
     except ClawdError as error:
-        with desk.db() as db:
+        with desk.db() as db, db.transaction():
             report.needs_you(db, project, str(error), dedupe=f"repo:{project.id}:{error.message}")
-        return project
+            if project.baseline_verdict == "green":  # what cannot be read cannot be worked on
+                why = f"the repository cannot be read: {error.message}"
+                projects.note(db, project.id, baseline_verdict="unknown", baseline_log=why)
+                moves.tell(db, "project", project.id, "baseline", why)
+            return projects.by_id(db, project.id) or project

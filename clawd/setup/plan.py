@@ -49,7 +49,7 @@ def project(out: Checklist, desk: Desk, found: Found, wanted: Choices, *, may_ru
         _keep(out, desk.config, known, wanted)
         return known
     proposal = propose(desk, found, may_run=may_run)
-    _show(out, proposal)
+    _show(out, proposal, wanted)
     chosen = _confirm(out, desk.config, found, proposal, wanted)
     slug = free_slug(desk, found.path)
     settings.add_project(desk.home, slug, chosen)
@@ -84,10 +84,12 @@ def propose(desk: Desk, found: Found, *, may_run: bool) -> Proposal:
     return detect.propose(theirs.files(found.commit), read, installed)
 
 
-def _show(out: Checklist, proposal: Proposal) -> None:
+def _show(out: Checklist, proposal: Proposal, wanted: Choices) -> None:
     out.note(f"It looks like {proposal.language or 'no kind of project clawd knows'}.")
-    out.note(f"tests:  {proposal.test_cmd or NOTHING}")
-    out.note(f"set-up: {proposal.setup_cmd or NOTHING}")
+    if wanted.test_cmd is None:
+        out.note(f"tests:  {proposal.test_cmd or NOTHING}")
+    if wanted.setup_cmd is None:
+        out.note(f"set-up: {proposal.setup_cmd or NOTHING}")
     for warning in proposal.warnings:
         out.warn("tests", warning)
 

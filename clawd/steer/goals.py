@@ -22,7 +22,7 @@ def add_goal(
     db: Db, project: Project, title: str, detail: str = "", *, by: By = OPERATOR
 ) -> Outcome:
     """Appends an unticked item to the working copy's ROADMAP.md; clawd reads it from there."""
-    name = words.title(title)
+    name = words.title(title, "the lines under it (--detail)")
     body = words.spec(detail)
     path = Path(project.path) / ROADMAP
     before = _read(path)

@@ -75,6 +75,11 @@ def freeze(home: Path, *, why: str = "", by: By = OPERATOR) -> None:
         draft.write_text(json.dumps(note) + "\n", "utf-8")
         draft.rename(home / FREEZE_FILE)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        with contextlib.suppress(OSError):
+            (home / FREEZE_FILE).touch()  # a full disk has room for an empty file
+            return
         raise ClawdError(
             f"The kill switch could not be written: {error.strerror}.",
             f"Make {home / FREEZE_FILE} by hand: an empty file is enough.",
@@ -102,9 +107,14 @@ def kill(home: Path, db: Db | None, *, why: str = "", by: By = OPERATOR) -> Outc
                    next="clawd resume")  # fmt: skip
 
 
-def end_runs(home: Path, patience_s: float = 4.0) -> int:
-    """Waits until every keeper has ended its run, and ends those that do not answer."""
+def end_runs(home: Path, ask: str = "", patience_s: float = 4.0) -> int:
+    """Waits until every keeper has ended its run, and ends those that do not answer.
+
+    With the kill switch set they need not be asked; `ask` is the reason otherwise.
+    """
     folders = list(_open_runs(home))
+    for folder in folders if ask else ():
+        launch.stop(folder, f"restarted: {ask}")
     stop, deadline = threading.Event(), monotonic() + patience_s
     ended = 0
     for folder in folders:

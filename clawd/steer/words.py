@@ -62,17 +62,17 @@ def clean(text: str) -> str:
     return _UNSAFE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def title(text: str) -> str:
-    """A title: one line, not empty, not a novel."""
+def title(text: str, rest: str = "the spec (--spec)") -> str:
+    """A title: one line, not empty, not a novel; `rest` is where more may be said."""
     found = clean(text).strip()
     if not found:
         raise UsageError("The title is empty.", "Say in one line what should be true afterwards.")
     if "\n" in found:
-        raise UsageError("A title is one line.", "Put the rest into the spec (--spec).")
+        raise UsageError("A title is one line.", f"Put the rest into {rest}.")
     if len(found) > TITLE_LIMIT_CHARS:
         raise UsageError(
             f"The title has {len(found)} characters; {TITLE_LIMIT_CHARS} are the most.",
-            "Put the rest into the spec (--spec).",
+            f"Put the rest into {rest}.",
         )
     return found
 

@@ -45,6 +45,14 @@ def save(
     return found
 
 
+def retire_others(db: Db, slugs: list[str]) -> None:
+    """Projects the configuration no longer names rest; named again they go on where they were."""
+    db.execute(
+        "update project set state = 'removed' where not (slug = any (%s)) and state = 'active'",
+        (slugs,),
+    )
+
+
 def active(db: Db) -> list[Project]:
     """Every project under care, in order of id."""
     return many(db, Project, f"select {_COLUMNS} from project where state = 'active' order by id")

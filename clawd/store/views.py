@@ -175,6 +175,8 @@ def project_lines(db: Db, tally: dict[str, dict[str, int]] | None = None) -> lis
     tally = _tally(db) if tally is None else tally
     rows = db.execute(
         """select p.slug, p.path, p.main_ref, p.landing, p.baseline_verdict as baseline,
+             case when p.baseline_verdict = 'unknown' then left(p.baseline_log, 300) else '' end
+               as baseline_why,
              p.landings_held, p.not_followed, p.roadmap_problem,
              coalesce((select z.reason from pause z where z.scope = 'project' and z.key = p.slug
                and (z.until is null or z.until > clawd_now())), '') as paused

@@ -20,6 +20,7 @@ class Money:
     spent_micros: int
     reserved_micros: int
     left_micros: int
+    is_set: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class ProjectLine:
     main_ref: str
     landing: str
     baseline: str
+    baseline_why: str
     landings_held: str
     not_followed: str
     roadmap_problem: str
@@ -64,7 +66,7 @@ def day_money(db: Db, period: str) -> Money:
            where scope = 'day' and scope_id = 'all' order by period desc limit 1"""
     ).fetchone()
     if row is None:
-        return Money(period, 0, 0, 0, 0)
+        return Money(period, 0, 0, 0, 0, is_set=False)
     limit, spent, reserved = row["limit"], row["spent"], row["reserved"]
     if row["period"] != period:
         spent = reserved = 0
@@ -118,8 +120,12 @@ def idle_because(
         "no_command": "it has no test command, so nothing may land",
         "setup_failed": "its set-up command failed",
     }
-    found += [f"{p.slug}: {remedies[p.baseline]}" for p in projects if p.baseline != "green"]
-    if money.limit_micros and money.left_micros < 50_000:
+    found += [
+        f"{p.slug}: {p.baseline_why or remedies[p.baseline]}"
+        for p in projects
+        if p.baseline != "green"
+    ]
+    if money.is_set and money.left_micros < 50_000:
         found.append("the day's envelope is empty (clawd budget set --day USD)")
     idle = value(
         db,

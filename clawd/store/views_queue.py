@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from clawd.policy.schedule import Live
+from clawd.policy.scope import overlaps
+from clawd.store import tasks as tasks_store
 from clawd.store.rows import Db
 
 _OPEN = "('done', 'cancelled', 'rolled_back')"
@@ -76,24 +78,28 @@ _TASK_LINE = """
     coalesce(a.name, '') as agent, t.tries, t.round, t.bounces,
     coalesce((select sum(r.spent_micros) from run r where r.task = t.id), 0)::bigint
       as cost_micros,
-    t.changed_at
+    t.changed_at, t.scope, t.project as project_id, p.baseline_verdict as baseline,
+    exists (select from pause z where (z.until is null or z.until > clawd_now())
+      and (z.scope = 'all' or (z.scope = 'project' and z.key = p.slug))) as paused
   from (%s) t join project p on p.id = t.project
   left join run lr on lr.id = t.leased_by_run left join agent a on a.id = lr.agent
 """
 
 
-def _task_lines(rows: Iterable[dict[str, Any]]) -> list[TaskLine]:
-    hidden = ("owner", "deps_open", "not_before", "unmet")
+def _task_lines(db: Db, query: str, params: dict[str, Any]) -> list[TaskLine]:
+    hidden = ("owner", "deps_open", "not_before", "unmet", "paused", "baseline", "project_id",
+              "scope")  # fmt: skip
+    under_way, rows = tasks_store.under_way(db), db.execute(query, params)
     return [
         TaskLine(
-            waits_for=_waits_for(row),
+            waits_for=_waits_for(row, under_way),
             **{key: value for key, value in row.items() if key not in hidden},
         )
         for row in rows
     ]
 
 
-def _waits_for(row: dict[str, Any]) -> str:
+def _waits_for(row: dict[str, Any], under_way: list[Live]) -> str:
     if row["state"] in ("waiting", "parked"):
         return "you" if row["owner"] == "operator" else str(row["owner"])
     if row["state"] != "backlog":
@@ -103,7 +109,20 @@ def _waits_for(row: dict[str, Any]) -> str:
     if row["not_before"] is not None:
         why = f" ({row['reason']})" if row["reason"] else ""
         return f"{row['not_before'].astimezone():%H:%M}{why}"
-    return "an idle agent"
+    return _held_by(row, under_way) or "an idle agent"
+
+
+def _held_by(row: dict[str, Any], under_way: list[Live]) -> str:
+    """What keeps a ready task from every agent."""
+    if row["paused"]:
+        return "clawd resume"
+    if row["baseline"] != "green":
+        return "main to be green"
+    for other in under_way:
+        near = other.project == row["project_id"] and other.task != row["id"]
+        if near and overlaps(row["scope"], other.scope):
+            return f"task {other.task} (the same files)"
+    return ""
 
 
 def queue(db: Db, limit: int = 50) -> list[TaskLine]:
@@ -119,8 +138,7 @@ def queue(db: Db, limit: int = 50) -> list[TaskLine]:
     order = """order by t.state = 'backlog',
       (t.deps_open > 0 or coalesce(t.not_before > clawd_now(), false)), t.front desc,
       t.priority, t.id"""
-    rows = db.execute(_TASK_LINE.replace("(%s)", f"({inner})") + order)
-    return _task_lines(rows)
+    return _task_lines(db, _TASK_LINE.replace("(%s)", f"({inner})") + order, {})
 
 
 def tasks(
@@ -144,7 +162,7 @@ def tasks(
       order by k.id desc limit %(limit)s"""
     query = _TASK_LINE.replace("(%s)", f"({inner})") + " order by t.id"
     found = {"goal": goal, "states": list(states), "project": project, "limit": limit}
-    return _task_lines(db.execute(query, found))
+    return _task_lines(db, query, found)
 
 
 def goals(db: Db, *, everything: bool = False, goal: int | None = None) -> list[GoalLine]:

@@ -136,7 +136,8 @@ SCENES = {
 # Which story passes a point, by the point's stage; `work` passes all the others.
 STAGES = {
     "sync": "goal", "roadmap": "goal", "specify": "goal", "plan": "goal", "goal": "goal",
-    "tick": "goal", "layer": "layer", "undo": "undo", "restore": "hub", "lose": "lost", "fence": "cancelled",
+    "tick": "goal", "layer": "layer", "undo": "undo", "restore": "hub", "lose": "lost",
+    "fence": "cancelled",
 }  # fmt: skip
 
 

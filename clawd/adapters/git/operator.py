@@ -73,7 +73,7 @@ def _opened(path: Path) -> Iterator[git.Repo]:
     for name in LOCATION_VARIABLES:  # inherited from a hook or alias that started clawd
         os.environ.pop(name, None)
     try:
-        repo = git.Repo(path, search_parent_directories=True)
+        repo = git.Repo(path, search_parent_directories=True, expand_vars=False)
     except git.NoSuchPathError as error:
         raise ClawdError(f"{path} does not exist.", "Name the folder of a repository.") from error
     except git.InvalidGitRepositoryError as error:

@@ -21,7 +21,7 @@ from psycopg.types.string import StrDumperUnknown
 
 from clawd.adapters import server
 from clawd.adapters.postgres.text import scrub_json, scrub_text
-from clawd.errors import ClawdError, NotRunning
+from clawd.errors import ClawdError, NotRunning, UsageError
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -84,7 +84,13 @@ def is_local(conninfo: str) -> bool:
 
 
 def _parameters(conninfo: str, application_name: str) -> str:
-    given = conninfo_to_dict(conninfo)
+    try:
+        given = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:  # its text may quote a password
+        raise UsageError(
+            f"{URL_VARIABLE} is no address of a database.",
+            "Write it as postgresql://USER@HOST/NAME or as host=... dbname=...",
+        ) from None
     added: dict[str, Any] = {} if is_local(conninfo) else dict(_REMOTE_DEFAULTS)
     added |= {"application_name": application_name, "client_encoding": "utf8"}
     return make_conninfo("", **{**added, **{k: v for k, v in given.items() if v is not None}})
