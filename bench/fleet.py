@@ -22,7 +22,7 @@ login: none
 claude: {{path: {agent}, minimum: 0.0.0}}
 landing: branch
 agents: {{dev: {{count: {agents}}}, qa: {{count: {reviewers}}}}}
-limits: {{max_live: {live}}}
+limits: {{max_live: {live}, load_per_core: 0}}
 budget: {{day_usd: 100000}}
 projects:
   bench: {{path: {path}, test: "true", max_agents: 512}}

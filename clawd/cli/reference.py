@@ -21,6 +21,7 @@ _HEAD = """\
 Every command takes `--help`, with examples, and every answer is plain text when it is piped or
 `NO_COLOR` is set. With `--json` it is one JSON object whose keys stay: they are listed below, times
 are ISO 8601, and money is told as whole micro-dollars (`cost_micros`) and as dollars (`cost_usd`).
+What failed is one object, too: `error`, `remedy` and `exit_code`.
 
 Exit codes: 0 ok, 1 the answer is no, 2 usage, 3 not running, 4 refused by policy.
 
