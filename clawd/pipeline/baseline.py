@@ -48,7 +48,7 @@ def _take_in(desk: Desk, project: Project) -> None:
             crash.point("sync.mid")
             _note_new_main(desk, project, theirs, "took in the operator's commits")
         return
-    joined = merge.merge(hub, ours, theirs)
+    joined = merge.merge(hub, ours, theirs, rewritten=True)
     if joined.tree is None:
         _hold_landings(desk, project, joined.conflicts)
         return

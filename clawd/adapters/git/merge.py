@@ -41,10 +41,11 @@ class Change:
     mode: str
 
 
-def merge(hub: Bare, ours: str, theirs: str) -> Merge:
-    """What `theirs` merged into `ours` would be."""
-    argv = ["merge-tree", "--write-tree", "-z", "--name-only", "--messages", oid(ours), oid(theirs)]
-    output = hub.git(argv, ok=(0, 1))
+def merge(hub: Bare, ours: str, theirs: str, *, rewritten: bool = False) -> Merge:
+    """What `theirs` merged into `ours` would be; `rewritten` also where no history is shared."""
+    argv = ["merge-tree", "--write-tree", "-z", "--name-only", "--messages"]
+    argv += ["--allow-unrelated-histories"] if rewritten else []
+    output = hub.git([*argv, oid(ours), oid(theirs)], ok=(0, 1))
     tree, _, rest = output.text.partition("\0")
     if output.rc == 0:
         return Merge(tree, [], "", tree)
