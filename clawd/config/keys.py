@@ -228,6 +228,9 @@ class ProjectSettings:
     max_agents: int = setting(
         0, "Agents at the same time; 0 is one until the first landing, then no cap.", least=0
     )
+    overlap: bool = setting(
+        False, "Whether tasks that may touch the same files run beside each other."
+    )
     test_timeout_s: int = setting(
         0, "As `train.test_timeout_s`, for this project; 0 is that one.", unit="seconds", least=0
     )

@@ -87,6 +87,7 @@ def bring_in_project(db: Db, config: Config, slug: str) -> None:
             "setup_paths": list(chosen.setup_paths),
             "known_red": list(chosen.known_red),
             "max_agents": chosen.max_agents,
+            "overlap": chosen.overlap,
             "test_timeout_s": chosen.test_timeout_s,
             "network_for_tests": chosen.network_for_tests,
         },

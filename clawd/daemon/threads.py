@@ -150,13 +150,26 @@ class Daemon:
         thread.start()
 
     def _hear_database(self) -> None:
-        listener = postgres.Listener(self._conninfo, on_frozen=lambda: postgres.cut(self.desk.pool))
+        listener = postgres.Listener(
+            self._conninfo,
+            on_frozen=lambda: postgres.cut(self.desk.pool),
+            on_deaf=self._tell_deaf,
+        )
         while not self.desk.stop.is_set():
             if listener.wait(30.0, self.desk.stop):
                 with contextlib.suppress(psycopg.Error):
                     self._outage.over()
                 self.wake_all()
         listener.close()
+
+    def _tell_deaf(self) -> None:
+        """Shown once: it works, a little later than it could."""
+        text = (
+            "The database's notifications do not come through (a pooler in transaction mode?): "
+            "clawd looks by itself every few seconds instead."
+        )
+        with contextlib.suppress(psycopg.Error), self.desk.db() as db:
+            outbox.put(db, "notice", {"text": text}, "poll_only")
 
     def _hear_keepers(self, datagrams: socket.socket) -> None:
         while not self.desk.stop.is_set():

@@ -268,7 +268,7 @@ def _share(desk: Desk, db: Db, project: Project) -> schedule.Share:
     asked = int(project.settings.get("max_agents", 0))
     if not asked:
         asked = desk.config.limits.max_live if landings.any_of(db, project.id) else 1
-    return schedule.Share(project.weight, asked)
+    return schedule.Share(project.weight, asked, bool(project.settings.get("overlap")))
 
 
 def _tier(desk: Desk, db: Db, agent: Agent, project: int) -> tuple[TierName, Tier]:

@@ -36,6 +36,7 @@ class Share:
 
     weight: int = 1
     cap: int = 1_000_000
+    overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Choice:
 # Truth table, first match wins:
 #   project at its cap                    -> held "project at its cap of n"
 #   kept for another agent, not lapsed    -> held "kept for agent a until t"
-#   scope meets a task that is under way  -> held "shares files with task n"
+#   overlap is not allowed, and its scope
+#     meets a task that is under way      -> held "shares files with task n"
 #   else                                  -> offered; fairest project first, then queue order
 
 
@@ -92,7 +94,7 @@ def _reason_to_hold(
         return f"project at its cap of {share.cap}"
     if _kept_for_another(item, agent, now):
         return f"kept for agent {item.prefer_agent} until {item.prefer_until:%H:%M}"
-    for other in live:
+    for other in () if share.overlap else live:
         same = other.project == item.project and other.task != item.task
         if same and overlap(item.scope, other.scope):
             return f"shares files with task {other.task}"

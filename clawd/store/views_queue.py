@@ -79,6 +79,7 @@ _TASK_LINE = """
     coalesce((select sum(r.spent_micros) from run r where r.task = t.id), 0)::bigint
       as cost_micros,
     t.changed_at, t.scope, t.project as project_id, p.baseline_verdict as baseline,
+    coalesce((p.settings ->> 'overlap')::boolean, false) as overlap,
     exists (select from pause z where (z.until is null or z.until > clawd_now())
       and (z.scope = 'all' or (z.scope = 'project' and z.key = p.slug))) as paused
   from (%s) t join project p on p.id = t.project
@@ -87,8 +88,8 @@ _TASK_LINE = """
 
 
 def _task_lines(db: Db, query: str, params: dict[str, Any]) -> list[TaskLine]:
-    hidden = ("owner", "deps_open", "not_before", "unmet", "paused", "baseline", "project_id",
-              "scope")  # fmt: skip
+    hidden = ("owner", "deps_open", "not_before", "unmet", "paused", "baseline", "overlap",
+              "project_id", "scope")  # fmt: skip
     under_way, rows = tasks_store.under_way(db), db.execute(query, params)
     return [
         TaskLine(
@@ -118,7 +119,7 @@ def _held_by(row: dict[str, Any], under_way: list[Live]) -> str:
         return "clawd resume"
     if row["baseline"] != "green":
         return "main to be green"
-    for other in under_way:
+    for other in () if row["overlap"] else under_way:
         near = other.project == row["project_id"] and other.task != row["id"]
         if near and overlaps(row["scope"], other.scope):
             return f"task {other.task} (the same files)"

@@ -99,7 +99,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clawd.yaml").mkdir()
-    with pytest.raises(ConfigBroken, match="cannot be read"):
+    with pytest.raises(ConfigBroken, match="is no file"):
         load(tmp_path)
 
 

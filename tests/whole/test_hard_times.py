@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from clawd.loops import beat
 from clawd.pipeline import claim
@@ -129,6 +130,18 @@ def test_a_task_far_behind_is_found_when_all_before_it_wait_for_the_same_files(l
     free = line.add("Free", scope=("notes/free.md",))
     assert line.dev() == 1
     assert line.task(free).state == "running"
+
+
+def test_tasks_on_the_same_files_run_beside_each_other_only_where_that_is_allowed(
+    line: Line,
+) -> None:
+    for number in range(2):
+        line.add(f"Same {number}", "[behave: hang]", scope=("notes/shared.md",))
+    assert line.dev() == 1
+    with line.desk.db() as db:
+        settings = {**line.project().settings, "overlap": True}
+        projects.note(db, line.project().id, settings=Jsonb(settings))
+    assert line.dev() == 1
 
 
 def test_nothing_starts_on_a_machine_whose_processes_wait_for_it(

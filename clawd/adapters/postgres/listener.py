@@ -43,6 +43,7 @@ class Listener:
         application_name: str = "clawd-listener",
         echo_every_s: float | None = None,
         on_frozen: Callable[[], object] = lambda: None,
+        on_deaf: Callable[[], object] = lambda: None,
         on_lost: Callable[[Exception], object] = lambda error: None,
     ) -> None:
         self._conninfo = conninfo
@@ -51,7 +52,7 @@ class Listener:
         self._echo_every_s = echo_every_s
         if echo_every_s is None and not is_local(conninfo):
             self._echo_every_s = _ECHO_EVERY_S
-        self._on_frozen, self._on_lost = on_frozen, on_lost
+        self._on_frozen, self._on_deaf, self._on_lost = on_frozen, on_deaf, on_lost
         self._connection: psycopg.Connection[DictRow] | None = None
         self._backoff_s = _BACKOFF_FIRST_S
         self._retry_at = 0.0
@@ -147,6 +148,7 @@ class Listener:
             self._on_frozen()
         else:
             _log.warning("action=poll_only error='no notification comes through: a pooler?'")
+            self._on_deaf()
         raise _Lost("no echo")
 
     def _lose(self, error: Exception) -> None:
