@@ -22,7 +22,18 @@ from tests.whole.line import Line
 
 VICTIMS = {"daemon": 34, "agent": 24, "keeper": 14, "backend": 16, "postgres": 12}
 SPECS = ("", "", "", "[behave: sleep 1]", "[behave: revise]", "[behave: write notes/shared.md {n}]")
+SLOW_S = 6.0  # a first claim after this is shown with what the daemon said
 UNDER_WAY = 14  # open tasks at any time: enough that something is always ready
+# Something that an idle agent could take right now.
+_WORK_WAITS = """
+  select from task t left join candidate c on c.id = t.candidate
+  where t.leased_by_run is null and t.deps_open = 0 and coalesce(t.not_before <= clawd_now(), true)
+    and not exists (select from pause where until is null or until > clawd_now())
+    and not exists (select from breaker where state <> 'closed' and scope <> 'agent')
+    and exists (select from agent a where a.state = 'active' and a.live_run is null
+      and a.role = case t.state when 'backlog' then 'dev' else 'qa' end
+      and not exists (select from breaker b where b.state <> 'closed' and b.key = a.name))
+    and (t.state = 'backlog' or (t.state = 'review' and c.check_state = 'green')) limit 1"""
 _OPEN = """select from task where state not in
   ('done', 'cancelled', 'rolled_back', 'parked', 'waiting')"""
 
@@ -39,6 +50,7 @@ class Soak:
     _daemon: Popen[bytes] | None = None
     _began: float = 0.0
     _claims_before: int | None = None
+    _waits_since: float | None = None
 
     def run(self, lasts_s: float, every_s: float) -> None:
         """Kills for so long, then lets it come to rest."""
@@ -62,7 +74,7 @@ class Soak:
         if self._daemon is None or self._daemon.poll() is not None:
             calm(server.ensure_running, self.line.home)
             self._claims_before = calm(self._claims)
-            self._began = time.monotonic()
+            self._began, self._waits_since = time.monotonic(), None
             self._daemon = ground.start(self.line, CLAWD_DATABASE_URL="")
         under_way = calm(self.line.rows, _OPEN)
         if under_way is not None and len(under_way) < UNDER_WAY:
@@ -75,13 +87,18 @@ class Soak:
         return int(found[0]["n"])
 
     def _measure(self) -> None:
-        """From the start of a daemon's process to its first claim."""
+        """From the start of a daemon's process, with something to claim, to its first claim."""
         if self._claims_before is None:
             return
+        if self._waits_since is None and calm(self.line.rows, _WORK_WAITS):
+            self._waits_since = time.monotonic()
         now = calm(self._claims)
         if now is not None and now > self._claims_before:
-            self.first_claims_s.append(time.monotonic() - self._began)
+            since = max(self._began, self._waits_since or self._began)
+            self.first_claims_s.append(time.monotonic() - since)
             self._claims_before = None
+            if self.first_claims_s[-1] > SLOW_S:
+                print(f"slow: {self.first_claims_s[-1]:.1f} s\n{_last_said(self.line)}")
 
     def _kill(self, rng: random.Random) -> bool:
         names = list(VICTIMS)
@@ -132,6 +149,12 @@ class Soak:
                 self._daemon = ground.start(self.line, CLAWD_DATABASE_URL="")
             calm(ground.spare_waits, self.line)
             time.sleep(0.2)
+
+
+def _last_said(line: Line) -> str:
+    """The end of the daemon's own log: what a slow start waited for."""
+    log = line.home / "logs" / "clawd.log"
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
 
 
 def calm(what: Callable[..., Any], *arguments: Any) -> Any:
