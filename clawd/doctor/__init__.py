@@ -35,6 +35,7 @@ def check(home: Path, *, probe: bool = False) -> list[Finding]:
         ("claude", lambda: programs.claude_found(config)),
         ("login", lambda: programs.login(home, config, probe=probe)),
         ("daemon", lambda: state.daemon_works(home)),
+        ("service", lambda: state.service_of(home)),
         ("kill switch", lambda: state.freeze(home)),
         ("database", lambda: state.database(home)),
         ("projects", lambda: state.projects_of(home, config)),
@@ -61,10 +62,6 @@ def _config(home: Path, found: list[Finding]) -> Config:
         found.append(Finding("settings", None, f"{file} is not there, so the defaults count",
                              "Make it: clawd init PATH"))  # fmt: skip
     return config
-
-
-def _with_remedy(one: Finding) -> Finding:
-    return replace(one, remedy=_REPORT) if one.ok is False and not one.remedy else one
 
 
 def _safely(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 
 from clawd import config as configuration
-from clawd import daemon
+from clawd import daemon, service
 from clawd.adapters import postgres, server
 from clawd.adapters.git import operator
 from clawd.adapters.git.bare import Bare
@@ -48,6 +48,20 @@ def daemon_works(home: Path) -> Iterator[Finding]:
         yield Finding("daemon", False, detail, f"clawd restart; else kill -9 {pid} and clawd up")
     else:
         yield Finding("daemon", True, f"process {pid} works, last beat {age_s:.0f} s ago")
+
+
+def service_of(home: Path) -> Iterator[Finding]:
+    """Whether it comes back by itself after a crash or a login."""
+    if not home.is_dir():
+        return
+    found = service.status(home)
+    if not found.installed:
+        advice = found.advice[0] if found.advice else "Make it a service: clawd service install"
+        yield Finding("service", None, "clawd is none: it ends with this login or a crash", advice)
+    elif found.advice:
+        yield Finding("service", False, f"{found.name} is {found.state}", " ".join(found.advice))
+    else:
+        yield Finding("service", True, f"{found.name} is {found.state}")
 
 
 def freeze(home: Path) -> Iterator[Finding]:

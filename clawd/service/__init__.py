@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from clawd import daemon
-from clawd.doctor import Finding
+from clawd.doctor.finding import Finding
 from clawd.errors import ClawdError, NotRunning, Refused
 from clawd.service import journal, login
 from clawd.service.launchd import Launchd

@@ -13,7 +13,7 @@ from pathlib import Path
 from clawd import __version__, service
 from clawd.adapters import awake
 from clawd.adapters.credential import API_KEY, OAUTH
-from clawd.doctor import Finding
+from clawd.doctor.finding import Finding
 from clawd.errors import ClawdError
 from clawd.service import journal
 from clawd.service.calling import call
