@@ -14,7 +14,8 @@ from clawd import config as configuration
 from clawd.adapters import claude
 from clawd.adapters.credential import OAUTH
 from clawd.config import Config, Login
-from clawd.doctor import Finding, programs
+from clawd.doctor import programs
+from clawd.doctor.finding import Finding
 from clawd.errors import ClawdError
 from clawd.service.calling import Done, call
 from clawd.service.state import Manager
