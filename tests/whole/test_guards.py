@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from clawd import steer
 from clawd.pipeline import claim, landing
 from clawd.store import moves
 from tests.whole.line import DEV, REVIEW, Line
@@ -52,3 +53,22 @@ def test_a_tip_with_another_tree_than_the_tested_is_noticed(
     monkeypatch.setattr(landing.landings, "intend", of_another_tree)
     with pytest.raises(AssertionError, match="not the tested one"):
         line.merge()
+
+
+def test_a_task_cancelled_in_the_last_moment_does_not_land(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = line.add("Too late")
+    line.until(task, "merging", stages=(*DEV, *REVIEW))
+    before, land = line.main(), landing.land
+
+    def cancelled_and_land(*arguments: Any) -> bool:
+        with line.desk.db() as db:
+            steer.cancel_task(db, task)
+        return land(*arguments)
+
+    monkeypatch.setattr(landing, "land", cancelled_and_land)
+    line.merge()
+    assert line.main() == before
+    assert line.task(task).state == "cancelled"
+    assert line.rows("select from landing") == []
