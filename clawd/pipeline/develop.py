@@ -75,7 +75,8 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
     outbox, complaint = _read_outbox(work)
     candidate: Candidate | None = None
     refused = ""
-    if done.ended_by_itself and not outbox.questions:  # half-done work waits with its question
+    known = _has_its_beginning(desk, project, run)
+    if known and done.ended_by_itself and not outbox.questions:  # half-done work waits with them
         try:
             candidate = _take_out(desk, project, task, run, outbox)
             refused = _unfit(run, candidate)
@@ -90,7 +91,10 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
         asks=bool(outbox.questions),
         capped_by_envelope=bool(run.limits.get("capped")),
     )
-    if refused and outcome.kind in (Kind.COMPLETED, Kind.FAILED):
+    if not known:
+        why = "the hub does not have the commit it began at any more"
+        outcome = Outcome(Kind.LOST, Reason.LOST, why)
+    elif refused and outcome.kind in (Kind.COMPLETED, Kind.FAILED):
         outcome = Outcome(Kind.FAILED, Reason.CANDIDATE_REFUSED, refused)
     elif complaint and outcome.reason is Reason.NO_CANDIDATE:
         outcome = Outcome(Kind.FAILED, Reason.BAD_OUTPUT, complaint)
@@ -100,6 +104,13 @@ def settle(desk: Desk, project: Project, task: Task, run: Run, done: Finished) -
         moves.hint(db)
     crash.point("settle.after")
     workspace.clear(desk, run)
+
+
+def _has_its_beginning(desk: Desk, project: Project, run: Run) -> bool:
+    """False after the hub was lost: what the run made cannot be told from what it was given."""
+    hub = desk.hub(project)
+    began = {run.base_oid, str(run.limits.get("kept") or run.base_oid)} - {""}
+    return all(hub.has(commit) for commit in began)
 
 
 def _read_outbox(work: Path) -> tuple[Outbox, str]:

@@ -54,6 +54,23 @@ def test_a_hub_that_is_gone_comes_back_with_what_landed_and_the_rest_is_made_aga
     line.assert_sound()
 
 
+def test_a_revision_whose_beginning_went_with_the_hub_starts_again_on_main(line: Line) -> None:
+    task = line.add("Revised", "[behave: revise] [behave: sleep 1]")
+    line.until(task, "review", stages=DEV)
+    line.until(task, "backlog", stages=REVIEW)
+    line.dev()
+    lose_hub(line)
+    line.merge()
+    line.ended()
+    line.settle()
+    assert line.task(task).state == "backlog"
+    assert line.events(task)[-1] == "lose"
+    line.until(task, "done")
+    assert line.task(task).tries == 0
+    assert line.file("notes/revised.md") is not None
+    line.assert_sound()
+
+
 def test_a_hub_that_nobody_can_bring_back_holds_landings_until_it_is_there(line: Line) -> None:
     task = line.add("Newer")
     line.until(task, "done")
