@@ -28,7 +28,8 @@ class Merge:
         self._desk = desk
         self._train = Train(desk, wake)
         self._apart = Apart(desk, "merge")
-        self._hubs: dict[int, int] = {}  # which folder a project's hub was: another is looked at
+        # Which folder a hub was and where main stood: whatever moved it otherwise is looked at.
+        self._hubs: dict[int, tuple[int, str | None]] = {}
         self._look_at: dict[int, float] = {}
         self._patrol_at: dict[int, float] = {}
         self._refresh_at: dict[int, float] = {}
@@ -84,23 +85,33 @@ class Merge:
         again = moved or bool(closed) or ticked
         if again:
             self._refresh_at.pop(project.id, None)
+            self._remember(project)
         else:
             self._refill(current)
         return again
 
     def _compared(self, project: Project) -> Project:
         """The project as it is now; a hub that is not the one we knew is compared first."""
-        desk, hub = self._desk, self._desk.hub(project).path.stat().st_ino
-        known = self._hubs.get(project.id) == hub
-        if known and not (lost.is_held(project) and self._looks_again(project)):
-            return self._refreshed(project)
-        lost.bring_back(desk, project)
-        self._refresh_at.pop(project.id, None)
-        current = self._refreshed(project)
-        lost.compare(desk, current)
-        self._hubs[project.id] = hub
-        with desk.db() as db:
-            return projects.by_id(db, project.id) or current
+        if not self._needs_refresh(project):
+            return project
+        desk, hub = self._desk, self._desk.hub(project)
+        seen = (hub.path.stat().st_ino, hub.head(project.main_ref))
+        if self._hubs.get(project.id) == seen and not lost.is_held(project):
+            current = baseline.refresh(desk, project)
+        elif lost.is_held(project) and not self._looks_again(project):
+            return project
+        else:
+            lost.bring_back(desk, project)
+            lost.compare(desk, baseline.refresh(desk, project))
+            with desk.db() as db:
+                current = projects.by_id(db, project.id) or project
+        self._refresh_at[project.id] = monotonic() + IDLE_S
+        self._remember(project)
+        return current
+
+    def _remember(self, project: Project) -> None:
+        hub = self._desk.hub(project)
+        self._hubs[project.id] = (hub.path.stat().st_ino, hub.head(project.main_ref))
 
     def _looks_again(self, project: Project) -> bool:
         if monotonic() < self._look_at.get(project.id, 0.0):
@@ -108,14 +119,10 @@ class Merge:
         self._look_at[project.id] = monotonic() + LOOK_AGAIN_S
         return True
 
-    def _refreshed(self, project: Project) -> Project:
+    def _needs_refresh(self, project: Project) -> bool:
         """Git is asked when main may have moved or something may land, not at every hint."""
         recent = monotonic() < self._refresh_at.get(project.id, 0.0)
-        if recent and project.baseline_verdict == "green" and not self._may_land(project):
-            return project
-        current = baseline.refresh(self._desk, project)
-        self._refresh_at[project.id] = monotonic() + IDLE_S
-        return current
+        return not recent or project.baseline_verdict != "green" or self._may_land(project)
 
     def _may_land(self, project: Project) -> bool:
         with self._desk.db() as db:
@@ -135,7 +142,6 @@ class Merge:
 
     def _patrol(self, project: Project) -> None:
         """Main on the timer: what was green may have turned, what was red may have been luck."""
-        lost.compare(self._desk, project)
         if project.baseline_verdict == "green":
             found = patrol.retest(self._desk, project)
             self._desk.log("patrol", project=project.slug, found=found)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clawd import steer
+from clawd import loops, steer
 from clawd.pipeline import landing, undo
 from clawd.store import landings
 from tests.whole.line import DEV, FILES, REVIEW, Line, daemon_thread, open_line, wait_for
@@ -109,6 +109,27 @@ def test_a_hub_from_before_the_database_gets_back_what_you_were_shown(line: Line
     assert line.main() == after
     assert line.project().landings_held == ""
     assert "hub_restored" in [row["action"] for row in line.rows("select action from lineage")]
+
+
+def test_a_hub_that_is_set_back_under_a_working_daemon_is_noticed_before_the_next_landing(
+    line: Line,
+) -> None:
+    first = line.add("Newer")
+    before = line.main()
+    merger = loops.Merge(line.desk, lambda: None)
+    line.until(first, "merging", stages=(*DEV, *REVIEW))
+    wait_for(lambda: (merger.tick(), line.task(first).state == "done")[1])
+    in_repository(line, "update-ref", "-d", SHOWN)
+    line.hub_git("update-ref", "refs/heads/main", before)
+
+    second = line.add("Second")
+    line.until(second, "merging", stages=(*DEV, *REVIEW))
+    for _ in range(5):
+        merger.tick()
+    merger.close()
+    assert line.task(second).state == "merging"
+    assert line.main() == before
+    assert line.project().landings_held.startswith("hub:")
 
 
 class Died(Exception):
