@@ -17,6 +17,7 @@ from clawd.store import landings, projects, tasks
 REFILL_AFTER_S = 0.4
 FOLLOW_AGAIN_S = 30.0
 LOOK_AGAIN_S = 60.0
+_NONE = (0, None)
 # Who moves main: one host at a time, for so long after its last sign.
 DUTY = timedelta(seconds=60)
 
@@ -85,7 +86,7 @@ class Merge:
         again = moved or bool(closed) or ticked
         if again:
             self._refresh_at.pop(project.id, None)
-            self._remember(project)
+            self._remember(project, self._hubs.get(project.id, _NONE)[0])
         else:
             self._refill(current)
         return again
@@ -106,12 +107,12 @@ class Merge:
             with desk.db() as db:
                 current = projects.by_id(db, project.id) or project
         self._refresh_at[project.id] = monotonic() + IDLE_S
-        self._remember(project)
+        self._remember(project, seen[0])
         return current
 
-    def _remember(self, project: Project) -> None:
-        hub = self._desk.hub(project)
-        self._hubs[project.id] = (hub.path.stat().st_ino, hub.head(project.main_ref))
+    def _remember(self, project: Project, folder: int) -> None:
+        """With the folder as it was seen before: one made anew meanwhile is another."""
+        self._hubs[project.id] = (folder, self._desk.hub(project).head(project.main_ref))
 
     def _looks_again(self, project: Project) -> bool:
         if monotonic() < self._look_at.get(project.id, 0.0):
