@@ -112,7 +112,7 @@ def test_a_bug_ends_in_a_sentence_and_a_file_with_the_details(clawd: Clawd, worl
     world.db.execute("alter table approval rename column question to asked_text")
     answer = clawd.process("inbox")
     assert answer.code == 1
-    assert "something unexpected" in answer.err
+    assert "Something unexpected" in answer.err
     assert "Traceback" not in answer.err
     log = next((clawd.home / "logs").glob("crash-*.txt"))
     assert str(log) in answer.err

@@ -23,6 +23,7 @@ ALLOWED = {
     "baseline._hold_landings": ONE,
     "baseline._note_new_main": NEAR,
     "baseline._settle": ONE,
+    "baseline.refresh": ONE,
     "check._settle": NEAR,
     "check.run_clauses": AGAIN,
     "claim.open_goal_run": "plan.opened is after it",
