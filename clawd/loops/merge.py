@@ -17,7 +17,7 @@ from clawd.store import landings, projects, tasks
 REFILL_AFTER_S = 0.4
 FOLLOW_AGAIN_S = 30.0
 LOOK_AGAIN_S = 60.0
-_NONE = (0, None)
+_NONE = ("", None)
 # Who moves main: one host at a time, for so long after its last sign.
 DUTY = timedelta(seconds=60)
 
@@ -29,8 +29,8 @@ class Merge:
         self._desk = desk
         self._train = Train(desk, wake)
         self._apart = Apart(desk, "merge")
-        # Which folder a hub was and where main stood: whatever moved it otherwise is looked at.
-        self._hubs: dict[int, tuple[int, str | None]] = {}
+        # Which hub it was and where main stood: whatever changed it otherwise is looked at.
+        self._hubs: dict[int, tuple[str, str | None]] = {}
         self._look_at: dict[int, float] = {}
         self._patrol_at: dict[int, float] = {}
         self._refresh_at: dict[int, float] = {}
@@ -96,7 +96,7 @@ class Merge:
         if not self._needs_refresh(project):
             return project
         desk, hub = self._desk, self._desk.hub(project)
-        seen = (hub.path.stat().st_ino, hub.head(project.main_ref))
+        seen = (hub.identity, hub.head(project.main_ref))
         if self._hubs.get(project.id) == seen and not lost.is_held(project):
             current = baseline.refresh(desk, project)
         elif lost.is_held(project) and not self._looks_again(project):
@@ -110,9 +110,9 @@ class Merge:
         self._remember(project, seen[0])
         return current
 
-    def _remember(self, project: Project, folder: int) -> None:
-        """With the folder as it was seen before: one made anew meanwhile is another."""
-        self._hubs[project.id] = (folder, self._desk.hub(project).head(project.main_ref))
+    def _remember(self, project: Project, identity: str) -> None:
+        """With the identity as it was seen before: a hub made anew meanwhile has another."""
+        self._hubs[project.id] = (identity, self._desk.hub(project).head(project.main_ref))
 
     def _looks_again(self, project: Project) -> bool:
         if monotonic() < self._look_at.get(project.id, 0.0):

@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clawd import loops, steer
-from clawd.pipeline import landing, undo
+from clawd.model import Project
+from clawd.pipeline import baseline, landing, undo
 from clawd.store import landings
 from tests.whole.line import DEV, FILES, REVIEW, Line, daemon_thread, open_line, wait_for
 
@@ -130,6 +132,33 @@ def test_a_hub_that_is_set_back_under_a_working_daemon_is_noticed_before_the_nex
     assert line.task(second).state == "merging"
     assert line.main() == before
     assert line.project().landings_held.startswith("hub:")
+
+
+def test_a_hub_that_is_lost_in_the_middle_of_a_turn_is_noticed_in_the_next(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = line.add("Newer")
+    merger = loops.Merge(line.desk, lambda: None)
+    line.until(first, "merging", stages=(*DEV, *REVIEW))
+    wait_for(lambda: (merger.tick(), line.task(first).state == "done")[1])
+    second = line.add("Second")
+    line.until(second, "merging", stages=(*DEV, *REVIEW))
+    refresh = baseline.refresh
+
+    def lose_and_refresh(*arguments: Any) -> Project:
+        monkeypatch.setattr(baseline, "refresh", refresh)
+        lose_hub(line)
+        return refresh(*arguments)
+
+    monkeypatch.setattr(baseline, "refresh", lose_and_refresh)
+    merger.tick()
+    line.drive(lambda: line.task(second).state == "merging", (*DEV, *REVIEW))
+    merger.tick()  # something may land, so main is looked at before
+    merger.close()
+    assert line.file("notes/newer.md") is not None
+    line.until(second, "done")
+    assert line.file("notes/newer.md") is not None
+    line.assert_sound()
 
 
 class Died(Exception):

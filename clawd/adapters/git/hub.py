@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from clawd.adapters.git.refusal import Caps
 from clawd.errors import ClawdError
 
 SCRATCH_AGE_S = 3600.0
+_IDENTITY = "clawd-id"
 _HUB_CONFIG = """
 [gc]
 \tauto = 0
@@ -58,11 +60,20 @@ class Hub(Bare):
             (made / "info" / "exclude").write_text(EXCLUDE)
             with (made / "config").open("a") as config:
                 config.write(_HUB_CONFIG)
+            (made / _IDENTITY).write_text(uuid.uuid4().hex)
             try:
                 made.rename(path)
             except OSError:  # another starter was faster
                 shutil.rmtree(made, ignore_errors=True)
         return cls(path)
+
+    @property
+    def identity(self) -> str:
+        """Another for a hub that was made anew; a copy of this one has the same."""
+        try:
+            return (self.path / _IDENTITY).read_text()
+        except FileNotFoundError:
+            return ""
 
     def sync_from(self, operator_repo: Path, branch: str) -> str:
         """Fetch the operator's branch into `refs/operator/<branch>`; theirs is only read."""
