@@ -35,6 +35,16 @@ def idle(desk: Desk, db: Db, role: Role, resting: Resting, now: datetime) -> lis
     return able
 
 
+def away(db: Db, resting: Resting, wanted: set[int], now: datetime) -> set[int]:
+    """Which of the agents that tasks are kept for will not come: they rest, or left."""
+    found = {agent: agents.by_id(db, agent) for agent in wanted}
+    return {
+        number
+        for number, agent in found.items()
+        if agent is None or agent.state != "active" or not _may(resting, ("agent", agent.name), now)
+    }
+
+
 def may_work(resting: Resting, project: Project, now: datetime) -> bool:
     """Whether a project's breaker lets a run start."""
     return _may(resting, ("project", project.slug), now)

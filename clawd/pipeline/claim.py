@@ -78,7 +78,9 @@ def _offer(
         return None
     under_way = tasks.under_way(db)
     caps = {p.id: _share(desk, db, p) for p in look.projects.values()}
-    asked = [_ready(task) for task in ready.values()]
+    kept_for = {task.prefer_agent for task in ready.values() if task.prefer_agent is not None}
+    away = breaking.away(db, look.resting, kept_for, look.now)
+    asked = [_ready(task, away) for task in ready.values()]
     for agent in idle:
         choice = schedule.choose(asked, under_way, caps, agent.id, look.now, overlaps)
         offered = [ready[task] for task in choice.tasks]
@@ -277,8 +279,9 @@ def _tier(desk: Desk, db: Db, agent: Agent, project: int) -> tuple[TierName, Tie
     return tier, desk.config.tiers[tier]
 
 
-def _ready(task: Task) -> schedule.Ready:
-    return schedule.Ready(task.id, task.project, task.scope, task.prefer_agent, task.prefer_until)
+def _ready(task: Task, away: set[int]) -> schedule.Ready:
+    kept_for = None if task.prefer_agent in away else task.prefer_agent
+    return schedule.Ready(task.id, task.project, task.scope, kept_for, task.prefer_until)
 
 
 def _day_envelope(desk: Desk, db: Db, now: datetime) -> ledger.Envelope:

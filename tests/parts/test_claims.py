@@ -228,7 +228,8 @@ def test_a_sent_back_task_is_kept_ten_minutes_for_its_author(desk: Desk, world: 
         "update task set prefer_agent = %s, prefer_until = clawd_now() + interval '10 minutes' "
         "where id = %s", (author, task),
     )  # fmt: skip
-    world.db.execute("update agent set state = 'resting' where id = %s", (author,))
+    # Busy elsewhere, not resting: nobody keeps a task for an agent that will not come.
+    world.db.execute("update agent set role = 'planner' where id = %s", (author,))
     assert _order(desk) == []
     clock(world.db, timedelta(minutes=9))
     assert _order(desk) == []

@@ -104,8 +104,12 @@ def until(
 
 
 def _stuck(line: Line) -> str:
-    left = line.rows("select id, state, reason, not_before, leased_by_run from task")
+    left = line.rows(
+        """select id, state, reason, not_before, leased_by_run from task
+           where state not in ('done', 'cancelled', 'parked')"""
+    )
     left += line.rows("select id, state, reason, ticked, marked, line from goal")
+    left += line.rows("select scope, key, state, fails, probe_at from breaker")
     left += line.rows("select slug, baseline_verdict, landings_held, not_followed from project")
     said = (line.home / "logs" / "clawd.log").read_text()[-3000:]
     return f"it does not come to its end:\n{left}\n{line.story()}\n{said}"
@@ -118,7 +122,8 @@ def spare_waits(line: Line) -> None:
              select not_before as until from task
                where state in ('backlog', 'review') and leased_by_run is null
              union all select not_before from goal where state in ('seen', 'planning')
-             union all select until from pause where key = 'agents') waits
+             union all select until from pause
+             union all select probe_at from breaker where state <> 'closed') waits
            where until > clawd_now()
              and not exists (select from run where ended_at is null)"""
     )

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from clawd.loops import beat
 from clawd.pipeline import claim
-from clawd.store import moves, projects
+from clawd.store import breakers, moves, projects
 from tests.whole import small_disk
 from tests.whole.line import FILES, Line, open_line
 
@@ -143,6 +143,20 @@ def test_tasks_on_the_same_files_run_beside_each_other_only_where_that_is_allowe
         settings = {**line.project().settings, "overlap": True}
         projects.note(db, line.project().id, settings=Jsonb(settings))
     assert line.dev() == 1
+
+
+def test_a_task_is_not_kept_for_an_agent_that_rests(line: Line) -> None:
+    task = line.add("Kept", "[behave: revise]")
+    line.until(task, "review", stages=("settle", "dev"))
+    line.until(task, "backlog", stages=("settle", "check", "reuse", "qa"))
+    author = line.runs(task, "dev")[0].agent
+    with line.desk.db() as db:
+        row = db.execute("select name from agent where id = %s", (author,)).fetchone()
+        assert row is not None
+        for _ in range(4):
+            breakers.note(db, "agent", row["name"], ok=False, now=line.desk.now())
+    assert line.dev() == 1
+    assert line.runs(task, "dev")[1].agent != author
 
 
 def test_nothing_starts_on_a_machine_whose_processes_wait_for_it(
