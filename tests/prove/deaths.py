@@ -33,7 +33,8 @@ def die_at(
             ground.end(line, first)
         with ground.running(line):
             ground.until(line, lambda: _is_over(line, scene), nudge)
-        assert ground.violations(line) == []
+        broken = ground.violations(line)
+        assert broken == [], f"{broken}\n{line.story()}"
         states = {row["state"] for row in line.rows("select state from task")}
         assert states == set(scene.ends), line.story()
 
