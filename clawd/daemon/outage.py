@@ -44,12 +44,21 @@ class Outage:
             if self._since is None:
                 self._since, self._why = monotonic(), _first_line(error)
                 self._desk.log("outage", level=logging.ERROR, why=self._why)
-            try:
-                self._revive()
-            except (ClawdError, OSError, psycopg.Error) as still:
-                self._desk.log("outage_goes_on", why=_first_line(still))
+            self._try_to_revive()
         wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * (1 << min(in_a_row, 10)))
         return wait_s * random.uniform(0.8, 1.2)
+
+    def heard_it_die(self, _error: Exception) -> None:
+        """The listener hears at once what the pool would only find out after its own patience."""
+        if not self._desk.stop.is_set():
+            with self._lock:
+                self._try_to_revive()
+
+    def _try_to_revive(self) -> None:
+        try:
+            self._revive()
+        except (ClawdError, OSError, psycopg.Error) as still:
+            self._desk.log("outage_goes_on", why=_first_line(still))
 
     def over(self) -> None:
         """A loop got through again; the operator hears of it once."""

@@ -154,6 +154,7 @@ class Daemon:
             self._conninfo,
             on_frozen=lambda: postgres.cut(self.desk.pool),
             on_deaf=self._tell_deaf,
+            on_lost=self._outage.heard_it_die,
         )
         while not self.desk.stop.is_set():
             if listener.wait(30.0, self.desk.stop):
